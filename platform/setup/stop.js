@@ -1,0 +1,5 @@
+// npm stop
+import { install, runNode } from './bootstrap.js'
+
+install()
+runNode('platform/src/run/stop.ts')
