@@ -1,0 +1,152 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import {
+  type ApolloServer,
+  type ApolloServerOptions,
+  type ApolloServerPlugin,
+  type BaseContext,
+  HeaderMap,
+  type HTTPGraphQLRequest,
+  type HTTPGraphQLResponse,
+} from '@apollo/server'
+import {
+  ApolloServerPluginCacheControlDisabled,
+  ApolloServerPluginInlineTraceDisabled,
+  ApolloServerPluginLandingPageDisabled,
+  ApolloServerPluginSchemaReportingDisabled,
+  ApolloServerPluginUsageReportingDisabled,
+} from '@apollo/server/plugin/disabled'
+import type { GraphQLFormattedError } from 'graphql'
+import { DomainError, ERROR_CODES, isErrorCode, toGraphQLError, toHttp } from './errors.ts'
+import type { HttpHandler, HttpReply, HttpRequest } from './http.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+
+// Apollo's `formatError` is told the error and not the request it belongs to.
+const current = new AsyncLocalStorage<{ requestId: string; log: Log }>()
+
+/**
+ * Serves a started Apollo Server from a route of `startHttp`.
+ *
+ * @param contextOf makes a fresh context for each request; what it throws is answered with the
+ * error's own status before anything is executed
+ */
+export function createGraphqlHandler<C extends BaseContext>(
+  apollo: ApolloServer<C>,
+  contextOf: (request: HttpRequest) => Promise<C> | C,
+): HttpHandler {
+  return (request, reply) =>
+    current.run({ requestId: request.requestId, log: request.log }, async () => {
+      let response: HTTPGraphQLResponse
+      try {
+        const context = await contextOf(request)
+        response = await apollo.executeHTTPGraphQLRequest({
+          httpGraphQLRequest: await graphqlRequestOf(request),
+          context: async () => context,
+        })
+      } catch (error) {
+        refuse(error, request, reply)
+        return
+      }
+      await send(response, reply)
+    })
+}
+
+/**
+ * What every Apollo Server of ours is made with: errors through the one translator, no stack
+ * traces, no landing page, nothing reported anywhere, and operations counted by type and code.
+ */
+export function apolloDefaults<C extends BaseContext>({
+  log,
+  metrics,
+}: {
+  log: Log
+  metrics: Metrics
+}) {
+  return {
+    formatError: (_formatted, error): GraphQLFormattedError =>
+      toGraphQLError(error, current.getStore() ?? { requestId: 'unknown', log }).toJSON(),
+    includeStacktraceInErrorResponses: false,
+    csrfPrevention: true,
+    allowBatchedHttpRequests: false,
+    stopOnTerminationSignals: false,
+    // Else it reads the environment by itself.
+    nodeEnv: 'production',
+    logger: log,
+    plugins: [
+      ApolloServerPluginLandingPageDisabled(),
+      ApolloServerPluginCacheControlDisabled(),
+      ApolloServerPluginInlineTraceDisabled(),
+      ApolloServerPluginSchemaReportingDisabled(),
+      ApolloServerPluginUsageReportingDisabled(),
+      countOperations<C>(metrics),
+    ],
+  } satisfies Omit<ApolloServerOptions<C>, 'schema'>
+}
+
+/** The counter of GraphQL operations by type and code, the same whatever carries them. */
+export function operationCounter(metrics: Metrics) {
+  return metrics.counter('berth_graphql_operations_total', 'GraphQL operations by type and code', [
+    'type',
+    'code',
+  ])
+}
+
+/** OK, or the code of the first error. */
+export function codeOfErrors(errors: readonly GraphQLFormattedError[] | undefined): string {
+  const [first] = errors ?? []
+  if (!first) return 'OK'
+  const code = first.extensions?.code
+  return isErrorCode(code) ? code : 'INTERNAL'
+}
+
+function countOperations<C extends BaseContext>(metrics: Metrics): ApolloServerPlugin<C> {
+  const operations = operationCounter(metrics)
+  return {
+    requestDidStart: async () => ({
+      willSendResponse: async ({ operation, response }) => {
+        const { body } = response
+        const result = body.kind === 'single' ? body.singleResult : body.initialResult
+        operations.inc({ type: operation?.operation ?? 'none', code: codeOfErrors(result.errors) })
+      },
+    }),
+  }
+}
+
+async function graphqlRequestOf(request: HttpRequest): Promise<HTTPGraphQLRequest> {
+  const headers = new HeaderMap()
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value)
+  }
+  const search = request.query.size > 0 ? `?${request.query}` : ''
+  return { method: request.method, headers, search, body: await bodyOf(request) }
+}
+
+/** Parsed when it says that it is JSON; Apollo refuses a body of any other kind. */
+async function bodyOf(request: HttpRequest): Promise<unknown> {
+  const type = request.headers['content-type'] ?? ''
+  if (request.method !== 'POST' || !/^application\/json\s*(;|$)/i.test(type)) return undefined
+  const bytes = await request.body()
+  try {
+    return JSON.parse(bytes.toString('utf8'))
+  } catch {
+    throw new DomainError('BAD_INPUT', 'The body is not JSON')
+  }
+}
+
+function refuse(error: unknown, request: HttpRequest, reply: HttpReply): void {
+  const translated = toGraphQLError(error, request).toJSON()
+  const code = translated.extensions?.code
+  const { http } = ERROR_CODES[isErrorCode(code) ? code : 'INTERNAL']
+  reply.json(http, { errors: [translated] }, toHttp(error, request.requestId).headers)
+}
+
+async function send({ status, headers, body }: HTTPGraphQLResponse, reply: HttpReply) {
+  const plain = Object.fromEntries(headers)
+  if (body.kind === 'complete') {
+    reply.send(status ?? 200, body.string, plain)
+    return
+  }
+  reply.raw.writeHead(status ?? 200, plain)
+  for await (const chunk of body.asyncIterator) reply.raw.write(chunk)
+  reply.raw.end()
+}

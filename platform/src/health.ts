@@ -1,0 +1,41 @@
+import type { Log } from './log.ts'
+
+export type ReadinessChecks = Readonly<Record<string, () => Promise<void>>>
+
+export type Readiness = {
+  status: 'ready' | 'not ready'
+  checks: Record<string, 'ok' | 'failed'>
+}
+
+const CHECK_TIMEOUT_MS = 2_000
+
+/** Asks every check at once; one that takes too long has failed. Causes are logged, not shown. */
+export async function readiness(
+  checks: ReadinessChecks,
+  { draining, log }: { draining: boolean; log: Log },
+): Promise<Readiness> {
+  const results = await Promise.all(
+    Object.entries(checks).map(async ([name, check]) => {
+      try {
+        await within(check(), CHECK_TIMEOUT_MS)
+        return [name, 'ok'] as const
+      } catch (err) {
+        log.warn({ err, check: name }, 'readiness check failed')
+        return [name, 'failed'] as const
+      }
+    }),
+  )
+  if (draining) results.push(['draining', 'failed'])
+  const isReady = results.every(([, result]) => result === 'ok')
+  return { status: isReady ? 'ready' : 'not ready', checks: Object.fromEntries(results) }
+}
+
+async function within(promise: Promise<void>, ms: number): Promise<void> {
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms)
+  try {
+    await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

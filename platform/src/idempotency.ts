@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto'
+import { DomainError } from './errors.ts'
+import type { Sql } from './sql.ts'
+
+export type Json =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly Json[]
+  | { readonly [key: string]: Json }
+
+export type IdempotentCall = {
+  /** Whose keys: `client:<organization>` or `command:<calling service>`. */
+  scope: string
+  key: string
+  operation: string
+  /** Of `requestHash`. */
+  requestHash: string
+  /** How long the key is remembered. */
+  ttlHours?: number
+}
+
+/**
+ * Runs an effect once per key, in the effect's own transaction: what it writes and that it ran
+ * commit together, and an effect that fails leaves its key free.
+ *
+ * @param sql of that transaction
+ * @param effect its result is stored, and given to every repetition: choose its fields with care
+ * @throws {DomainError} IDEMPOTENCY_MISMATCH when the key was used for another request,
+ *   IDEMPOTENCY_IN_FLIGHT when the first one still runs
+ */
+export async function withIdempotency<T extends Json>(
+  sql: Sql,
+  call: IdempotentCall,
+  effect: () => Promise<T>,
+): Promise<T> {
+  const { scope, key, operation, requestHash, ttlHours = 24 } = call
+  await lockKey(sql, scope, key)
+  // Another statement than the lock's: its snapshot must be younger than the lock.
+  const [earlier] = await sql.query<Stored<T>>(
+    `SELECT operation, request_hash, response, expires_at <= now() AS is_expired
+     FROM idempotency_keys WHERE scope = $1 AND key = $2`,
+    [scope, key],
+  )
+  if (earlier && !earlier.is_expired) return replay(earlier, call)
+  if (earlier) {
+    await sql.query('DELETE FROM idempotency_keys WHERE scope = $1 AND key = $2', [scope, key])
+  }
+  const response = await effect()
+  await sql.query(
+    `INSERT INTO idempotency_keys (scope, key, operation, request_hash, response, expires_at)
+     VALUES ($1, $2, $3, $4, $5::jsonb, now() + make_interval(hours => $6::int))`,
+    [scope, key, operation, requestHash, JSON.stringify(response), ttlHours],
+  )
+  return response
+}
+
+/**
+ * Held until the transaction ends, however it ends. Asked for without waiting, so that a repetition
+ * is told at once that the first call still runs.
+ */
+async function lockKey(sql: Sql, scope: string, key: string): Promise<void> {
+  const [row] = await sql.query<{ is_mine: boolean }>(
+    `SELECT pg_try_advisory_xact_lock(
+       hashtextextended(concat_ws(E'\\x1f', current_schema(), $1::text, $2::text), 0)
+     ) AS is_mine`,
+    [scope, key],
+  )
+  if (row?.is_mine) return
+  throw new DomainError(
+    'IDEMPOTENCY_IN_FLIGHT',
+    'The first request with this idempotency key still runs: repeat it in a moment',
+    { retryAfterSeconds: 1 },
+  )
+}
+
+function replay<T extends Json>(earlier: Stored<T>, call: IdempotentCall): T {
+  if (earlier.operation === call.operation && earlier.request_hash === call.requestHash) {
+    return earlier.response
+  }
+  throw new DomainError(
+    'IDEMPOTENCY_MISMATCH',
+    'This idempotency key was used for another request: use a new key',
+  )
+}
+
+/**
+ * SHA-256 of a value as canonical JSON: fields sorted, undefined ones left out, bigints and dates as
+ * their text.
+ */
+export function requestHash(value: unknown): string {
+  return createHash('sha256').update(canonicalJson(value)).digest('hex')
+}
+
+/**
+ * The key of an `Idempotency-Key` header, bare or as the quoted string of the IETF draft.
+ *
+ * @throws {DomainError} BAD_INPUT unless it is 1–255 printable ASCII characters
+ */
+export function parseIdempotencyKey(header: string): string {
+  const text = header.trim()
+  const isQuoted = text.length >= 2 && text.startsWith('"') && text.endsWith('"')
+  // RFC 9651, section 3.3.3: within quotes only quote and backslash are escaped.
+  const isWellFormed = isQuoted ? /^"(?:[^"\\]|\\["\\])*"$/.test(text) : !text.startsWith('"')
+  const key = isQuoted ? text.slice(1, -1).replace(/\\(["\\])/g, '$1') : text
+  if (isWellFormed && /^[\x20-\x7e]{1,255}$/.test(key)) return key
+  throw new DomainError(
+    'BAD_INPUT',
+    'Idempotency-Key must be 1 to 255 printable ASCII characters, for example a UUID',
+  )
+}
+
+type Stored<T> = { operation: string; request_hash: string; response: T; is_expired: boolean }
+
+function canonicalJson(value: unknown): string {
+  if (typeof value === 'bigint') return JSON.stringify(String(value))
+  if (value === null || typeof value !== 'object') return JSON.stringify(value) ?? 'null'
+  if (value instanceof Date) return JSON.stringify(value)
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
+  const fields = Object.entries(value)
+    .filter(([, field]) => field !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, field]) => `${JSON.stringify(name)}:${canonicalJson(field)}`)
+  return `{${fields.join(',')}}`
+}

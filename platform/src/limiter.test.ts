@@ -1,0 +1,175 @@
+import fc from 'fast-check'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { fakeClock } from './clock.ts'
+import { gcra, intervalMicros } from './gcra.ts'
+import { newUuid } from './ids.ts'
+import { createLimiter } from './limiter.ts'
+import { createLog } from './log.ts'
+import { createMetrics } from './metrics.ts'
+import { closeRedis, openRedis } from './pubsub.ts'
+import { ownServer, type TestRedis, testRedis, until } from './test-kit/index.ts'
+
+const log = createLog({ service: 'test', instance: 'test', level: 'silent' })
+let kit: TestRedis
+let replicas: ReturnType<typeof openRedis>[]
+beforeAll(async () => {
+  kit = await testRedis()
+  replicas = [openRedis(kit.url, log), openRedis(kit.url, log)]
+  await Promise.all(replicas.map((it) => it.ping()))
+})
+afterAll(async () => {
+  await Promise.all(replicas.map(closeRedis))
+  await kit.drop()
+})
+
+function limiterOver(redis: ReturnType<typeof openRedis>, clock = fakeClock()) {
+  const metrics = createMetrics({ service: 'test' })
+  return { limiter: createLimiter({ redis, metrics, log, clock }), metrics, clock }
+}
+
+test('replicas together never let more through than the rate', async () => {
+  const limiters = replicas.map((redis) => limiterOver(redis).limiter)
+  const rate = { perMinute: 600, burst: 20 }
+  const of = { class: 'query', subject: newUuid() } as const
+  const start = performance.now()
+  const decisions = await Promise.all(
+    Array.from({ length: 400 }, (_, i) => limiters[i % 2]!.take(of, rate)),
+  )
+  const seconds = (performance.now() - start) / 1000
+  const allowed = decisions.filter((it) => it.allowed).length
+  expect(allowed).toBeGreaterThanOrEqual(20)
+  expect(allowed).toBeLessThanOrEqual(20 + Math.ceil(seconds * 10))
+  for (const it of decisions) {
+    if (!it.allowed) expect(it.retryAfterSeconds).toBeGreaterThan(0)
+    expect(it.retryAfterSeconds).toBeLessThanOrEqual(0.1)
+  }
+})
+
+test('who waits as told is let through, by Redis’s clock', async () => {
+  const { limiter } = limiterOver(replicas[0]!)
+  const of = { class: 'query', subject: newUuid() } as const
+  const rate = { perMinute: 1_200, burst: 1 }
+  expect(await limiter.take(of, rate)).toMatchObject({ allowed: true, remaining: 0 })
+  const { allowed, retryAfterSeconds } = await limiter.take(of, rate)
+  expect(allowed).toBe(false)
+  await new Promise((resolve) => setTimeout(resolve, Math.ceil(retryAfterSeconds * 1000) + 1))
+  expect(await limiter.take(of, rate)).toMatchObject({ allowed: true })
+})
+
+test('subjects and classes have budgets of their own, and they expire', async () => {
+  const { limiter } = limiterOver(replicas[0]!)
+  const subject = newUuid()
+  const rate = { perMinute: 60, burst: 1 }
+  expect(await limiter.take({ class: 'query', subject }, rate)).toMatchObject({ allowed: true })
+  expect(await limiter.take({ class: 'query', subject }, rate)).toMatchObject({ allowed: false })
+  expect(await limiter.take({ class: 'auth', subject }, rate)).toMatchObject({ allowed: true })
+  const other = { class: 'query', subject: newUuid() } as const
+  expect(await limiter.take(other, rate)).toMatchObject({ allowed: true })
+  const left = await replicas[0]!.pttl(`rate:query:${subject}`)
+  expect(left).toBeGreaterThan(0)
+  expect(left).toBeLessThanOrEqual(1_000)
+})
+
+test('a rate of nothing lets nothing through, and what is no rate is refused', async () => {
+  const { limiter } = limiterOver(replicas[0]!)
+  const of = { class: 'query', subject: newUuid() } as const
+  for (const rate of [
+    { perMinute: 0, burst: 5 },
+    { perMinute: 5, burst: 0 },
+  ]) {
+    expect(await limiter.take(of, rate)).toEqual({
+      allowed: false,
+      remaining: 0,
+      retryAfterSeconds: Number.POSITIVE_INFINITY,
+    })
+  }
+  for (const rate of [
+    { perMinute: -1, burst: 1 },
+    { perMinute: 1, burst: 0.5 },
+    { perMinute: Number.NaN, burst: 1 },
+  ]) {
+    await expect(limiter.take(of, rate)).rejects.toThrow(RangeError)
+  }
+})
+
+test('without Redis each replica limits on its own, counts it, and closes what must be', async () => {
+  await using server = await ownServer('redis')
+  const redis = openRedis(server.url, log)
+  await redis.ping()
+  const { limiter, metrics, clock } = limiterOver(redis)
+  const of = { class: 'mutation', subject: newUuid() } as const
+  const rate = { perMinute: 60, burst: 3 }
+  await server.stop()
+  const results = await Promise.all(Array.from({ length: 10 }, () => limiter.take(of, rate)))
+  expect(results.filter((it) => it.allowed)).toHaveLength(3)
+  clock.advance(1)
+  expect(await limiter.take(of, rate)).toMatchObject({ allowed: true, remaining: 0 })
+  expect(await limiter.take(of, rate)).toMatchObject({ allowed: false, retryAfterSeconds: 1 })
+  const counted = await metrics.registry.getSingleMetric('berth_ratelimit_fail_open_total')?.get()
+  expect(counted?.values).toMatchObject([{ value: 12, labels: { class: 'mutation' } }])
+  for (const rateClass of ['auth', 'payment', 'terminal'] as const) {
+    await expect(limiter.take({ class: rateClass, subject: 'x' }, rate)).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+    })
+  }
+  await server.start()
+  await until(async () => {
+    const auth = { class: 'auth', subject: newUuid() } as const
+    expect(await limiter.take(auth, rate)).toMatchObject({ allowed: true })
+  })
+  await closeRedis(redis)
+})
+
+test('a Redis that is up but does not answer is treated as one that is away', async () => {
+  await using server = await ownServer('redis')
+  const redis = openRedis(server.url, log)
+  await redis.ping()
+  const { limiter } = limiterOver(redis)
+  server.freeze()
+  const start = performance.now()
+  const of = { class: 'query', subject: 'x' } as const
+  expect(await limiter.take(of, { perMinute: 60, burst: 1 })).toMatchObject({ allowed: true })
+  await expect(
+    limiter.take({ ...of, class: 'auth' }, { perMinute: 60, burst: 1 }),
+  ).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+  expect(performance.now() - start).toBeLessThan(3_500)
+  server.thaw()
+  await closeRedis(redis)
+})
+
+test('over any span the algorithm lets through the burst and the average at most', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 6_000 }),
+      fc.integer({ min: 1, max: 50 }),
+      fc.array(fc.nat({ max: 3_000 }), { minLength: 1, maxLength: 200 }),
+      (perMinute, burst, gaps) => {
+        let now = 1_700_000_000_000_000
+        let arrivalAt: number | undefined
+        const allowedAt: number[] = []
+        for (const gap of gaps) {
+          now += gap * 1000
+          const result = gcra({ perMinute, burst }, now, arrivalAt)
+          if (result.decision.allowed) {
+            allowedAt.push(now)
+            arrivalAt = result.arrivalAt
+          } else {
+            // It promises neither too little nor too much.
+            const wait = Math.round(result.decision.retryAfterSeconds * 1_000_000)
+            const at = (micros: number) => gcra({ perMinute, burst }, now + micros, arrivalAt)
+            expect(at(wait).decision.allowed).toBe(true)
+            expect(at(wait - 1).decision.allowed).toBe(false)
+          }
+        }
+        for (const [i, from] of allowedAt.entries()) {
+          for (const [j, until] of allowedAt.entries()) {
+            if (j < i) continue
+            const most = burst + (until - from) / intervalMicros({ perMinute, burst })
+            expect(j - i + 1).toBeLessThanOrEqual(most)
+          }
+        }
+      },
+    ),
+    { numRuns: 200 },
+  )
+})

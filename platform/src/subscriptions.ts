@@ -1,0 +1,210 @@
+import type { Server } from 'node:http'
+import {
+  type ExecutionArgs,
+  type ExecutionResult,
+  type FormattedExecutionResult,
+  type GraphQLSchema,
+  getOperationAST,
+  parse,
+  subscribe,
+  validate,
+} from 'graphql'
+import type { SubscribePayload } from 'graphql-ws'
+import { useServer } from 'graphql-ws/use/ws'
+import { WebSocketServer } from 'ws'
+import { DomainError, toGraphQLError } from './errors.ts'
+import { codeOfErrors, operationCounter } from './graphql-http.ts'
+import { newUuid } from './ids.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import { parseTraceparent } from './trace.ts'
+
+export type SubscribeRequest = {
+  readonly extensions: Readonly<Record<string, unknown>>
+  /**
+   * Said by the opener of a durable stream: the cursor that it starts after. Who subscribed is told
+   * before the first event, and can resume from there though there was none yet.
+   */
+  readonly startsAfter: (cursor: string) => void
+  readonly requestId: string
+  readonly traceparent: string | null
+  readonly log: Log
+}
+
+const MAX_MESSAGE_BYTES = 1024 * 1024
+
+/** In `extensions`: `true` when asked for, and the cursor in a `next` message of its own. */
+export const START_EXTENSION = 'berthStartsAfter'
+
+/**
+ * Serves subscriptions over graphql-ws on an HTTP server. Each subscribe message is a request of
+ * its own: one socket carries many actors.
+ *
+ * @param contextOf makes a fresh context for each operation, or throws
+ * @param initSeconds a socket on which no operation was admitted by then is closed with 4408
+ * @returns what closes every socket with 1001, which clients take as: connect again
+ */
+export function serveSubscriptions({
+  server,
+  path,
+  schema,
+  contextOf,
+  log,
+  metrics,
+  initSeconds = 10,
+}: {
+  server: Server
+  path: string
+  schema: GraphQLSchema
+  contextOf: (request: SubscribeRequest) => Promise<object>
+  log: Log
+  metrics: Metrics
+  initSeconds?: number
+}): () => Promise<void> {
+  const operations = operationCounter(metrics)
+  const open = metrics.gauge('berth_graphql_sockets', 'Open graphql-ws sockets')
+  const requests = new WeakMap<SubscribePayload, SubscribeRequest>()
+  const starts = new WeakMap<SubscribePayload, string>()
+  const admitted = new WeakSet<object>()
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES })
+
+  sockets.on('connection', (socket) => {
+    open.inc()
+    const timer = setTimeout(() => {
+      if (!admitted.has(socket)) socket.close(4408, 'No operation was admitted in time')
+    }, initSeconds * 1000)
+    socket.once('close', () => {
+      open.dec()
+      clearTimeout(timer)
+    })
+  })
+
+  const { dispose } = useServer<Record<string, unknown>, { socket: object }>(
+    {
+      connectionInitWaitTimeout: initSeconds * 1000,
+      onSubscribe: async ({ extra }, _id, payload) => {
+        const request = {
+          ...requestOf(payload, log),
+          startsAfter: (cursor: string) => void starts.set(payload, cursor),
+        }
+        requests.set(payload, request)
+        try {
+          const args = admit(schema, payload, await contextOf(request))
+          admitted.add(extra.socket)
+          return args
+        } catch (error) {
+          return [toGraphQLError(error, request)]
+        }
+      },
+      // A rejection would close the socket, and so end what others have on it.
+      subscribe: (args) =>
+        Promise.resolve(subscribe(args as ExecutionArgs)).catch((error: unknown) => failing(error)),
+      onOperation: (_context, _id, payload, _args, result) => {
+        const [error] = 'errors' in result ? (result.errors ?? []) : []
+        // An operation that could not open ends as an error, unlike an event that has one.
+        if (error) return failing(error)
+        operations.inc({ type: 'subscription', code: 'OK' })
+        const start = starts.get(payload)
+        const isAsked = payload.extensions?.[START_EXTENSION] === true
+        if (start === undefined || !isAsked || !(Symbol.asyncIterator in result)) return undefined
+        return startingWith({ data: null, extensions: { [START_EXTENSION]: start } }, result)
+      },
+      onNext: (_context, _id, payload, _args, result) => translated(result, requestFor(payload)),
+      onError: (_context, _id, payload, errors) => {
+        const request = requestFor(payload)
+        const shown = errors.map((error) => toGraphQLError(error, request).toJSON())
+        operations.inc({ type: 'subscription', code: codeOfErrors(shown) })
+        return shown
+      },
+    },
+    sockets,
+  )
+
+  server.on('upgrade', (request, socket, head) => {
+    const { pathname } = URL.parse(request.url ?? '', 'http://localhost') ?? {}
+    if (pathname !== path) {
+      // Nobody else listens to it any more, and an error that nobody hears ends the process.
+      socket.on('error', () => socket.destroy())
+      socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+      return
+    }
+    sockets.handleUpgrade(request, socket, head, (it) => sockets.emit('connection', it, request))
+  })
+  return async () => void (await dispose())
+
+  function requestFor(payload: SubscribePayload): SubscribeRequest {
+    return requests.get(payload) ?? requestOf(payload, log)
+  }
+}
+
+/** A socket passes by Apollo Server, so that what it would check is checked here. */
+function admit(
+  schema: GraphQLSchema,
+  payload: SubscribePayload,
+  contextValue: object,
+): ExecutionArgs {
+  const document = parse(payload.query)
+  const [problem] = validate(schema, document)
+  if (problem) throw problem
+  const operation = getOperationAST(document, payload.operationName ?? undefined)
+  if (operation?.operation !== 'subscription') {
+    throw new DomainError('BAD_INPUT', 'A socket carries subscriptions only: name one')
+  }
+  return {
+    schema,
+    document,
+    contextValue,
+    operationName: payload.operationName ?? null,
+    variableValues: payload.variables ?? null,
+  }
+}
+
+// biome-ignore lint/correctness/useYield: it ends before its first event.
+async function* failing(error: unknown): AsyncGenerator<ExecutionResult> {
+  throw error
+}
+
+function requestOf(payload: SubscribePayload, log: Log): SubscribeRequest {
+  const { extensions } = payload
+  const given = extensions?.requestId
+  const requestId = typeof given === 'string' && /^[\w.-]{8,128}$/.test(given) ? given : newUuid()
+  return {
+    extensions: extensions ?? {},
+    startsAfter: () => undefined,
+    requestId,
+    traceparent: parseTraceparent(extensions?.traceparent),
+    log: log.child({ requestId }),
+  }
+}
+
+function translated(
+  result: {
+    errors?: ExecutionResult['errors'] | undefined
+    data?: ExecutionResult['data'] | undefined
+  },
+  request: SubscribeRequest,
+): FormattedExecutionResult | undefined {
+  if (!result.errors) return undefined
+  const errors = result.errors.map((error) => toGraphQLError(error, request).toJSON())
+  return { data: result.data ?? null, errors }
+}
+
+/** An iterator and not a generator, so that `return()` reaches the events while they are waited for. */
+function startingWith<T>(first: T, events: AsyncIterable<T>): AsyncIterableIterator<T> {
+  const iterator = events[Symbol.asyncIterator]()
+  let isFirst = true
+  return {
+    async next() {
+      if (!isFirst) return iterator.next()
+      isFirst = false
+      return { done: false, value: first }
+    },
+    async return() {
+      await iterator.return?.()
+      return { done: true, value: undefined }
+    },
+    [Symbol.asyncIterator]() {
+      return this
+    },
+  }
+}

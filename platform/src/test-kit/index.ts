@@ -1,0 +1,6 @@
+export { armFault } from '../fault-points.ts'
+export { type TestDatabase, type TestDatabases, testDatabase, testDatabases } from './database.ts'
+export { type TestKeys, testKeys } from './keys.ts'
+export { type OwnServer, ownServer } from './own-server.ts'
+export { type TestNats, type TestRedis, testNats, testRedis } from './servers.ts'
+export { until } from './until.ts'
