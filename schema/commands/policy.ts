@@ -1,0 +1,44 @@
+import { command, idOf } from '@berth/platform/contract'
+import { z } from 'zod'
+
+export { PoliciesRead as readPolicies } from '@berth/platform/policy-contract'
+
+/**
+ * Who a verified token's subject is here, and what they may do in the organization asked for, or
+ * in their first one. `NOT_FOUND` when nobody of that issuer and subject is known, `FORBIDDEN`
+ * when they do not belong to the organization asked for.
+ */
+export const resolveActor = command({
+  name: 'actors.resolve',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({
+    issuer: z.string().max(500),
+    subject: z.string().max(255),
+    organizationId: idOf('org').nullable(),
+  }),
+  output: z.strictObject({
+    userId: idOf('usr'),
+    organizationId: idOf('org').nullable(),
+    roles: z.array(z.string()),
+  }),
+})
+
+/**
+ * Signs a short-lived SSH certificate. The user authority opens an allocation's account for one
+ * session; the node-administration authority is for drivers and probes.
+ */
+export const signCertificate = command({
+  name: 'certificates.sign',
+  owner: 'policy',
+  callers: ['terminal', 'allocations', 'inventory'],
+  input: z.strictObject({
+    authority: z.enum(['user', 'node']),
+    publicKey: z.string().max(1_000),
+    /** `<allocation id>@<node name>` of the user authority, `admin@<node name>` of the node one. */
+    principal: z.string().max(200),
+    organizationId: idOf('org').nullable(),
+    ttlSeconds: z.int().min(10).max(600),
+  }),
+  output: z.strictObject({ certificate: z.string(), expiresAt: z.iso.datetime() }),
+})

@@ -1,0 +1,57 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { composeServices } from '@apollo/composition'
+import { Supergraph } from '@apollo/federation-internals'
+import { parse, printSchema } from 'graphql'
+
+const root = path.join(import.meta.dirname, '..')
+const domains = ['allocations', 'billing', 'inventory', 'notifications', 'policy'] as const
+
+/**
+ * Composes the subgraphs' SDL (Federation 2) into what the gateway runs and what clients see.
+ *
+ * @returns file name → text, of each composed file
+ * @throws {Error} with every composition error and every hint, when the subgraphs do not fit
+ */
+export function compose(): Record<'supergraph.graphql' | 'api.graphql', string> {
+  const { supergraphSdl, errors, hints } = composeServices(domains.map(subgraph))
+  if (!supergraphSdl) throw new Error(messages('The subgraphs do not compose', errors))
+  if (hints.length > 0) throw new Error(messages('The subgraphs disagree', hints))
+  const api = Supergraph.build(supergraphSdl).apiSchema().toGraphQLJSSchema()
+  return {
+    'supergraph.graphql': `${supergraphSdl.trim()}\n`,
+    'api.graphql': `${printSchema(api)}\n`,
+  }
+}
+
+function subgraph(name: string) {
+  const sdl = readFileSync(path.join(root, 'schema', `${name}.graphql`), 'utf8')
+  return { name, url: `http://127.0.0.1:${portOf(name)}/graphql`, typeDefs: parse(sdl) }
+}
+
+/** The development port, from the service's own manifest; the gateway overrides it by configuration. */
+function portOf(name: string): number {
+  const manifest = JSON.parse(
+    readFileSync(path.join(root, 'subgraphs', name, 'package.json'), 'utf8'),
+  ) as { berth: { services: { name: string; port: number }[] } }
+  const service = manifest.berth.services.find((it) => it.name === name)
+  if (!service) throw new Error(`subgraphs/${name}/package.json names no service ${name}`)
+  return 4000 + service.port
+}
+
+function messages(title: string, list: readonly { message: string }[] = []): string {
+  return `${title}:\n${list.map((it) => `- ${it.message}`).join('\n')}`
+}
+
+function main(check: boolean): void {
+  for (const [name, text] of Object.entries(compose())) {
+    const file = path.join(root, 'schema', name)
+    if (!check) writeFileSync(file, text)
+    else if (readFileSync(file, 'utf8') !== text) {
+      console.error(`schema/${name} is stale: run \`npm run compose\` and commit it`)
+      process.exitCode = 1
+    }
+  }
+}
+
+if (import.meta.main) main(process.argv.includes('--check'))
