@@ -1,0 +1,6 @@
+import type { QueryResolvers } from '../generated/resolvers.ts'
+
+export const Query: QueryResolvers = {
+  viewer: (_root, _args, { actor }) => (actor.kind === 'anonymous' ? null : actor),
+  organization: (_root, _args, { actor, directory }) => directory.ownOrganization(actor),
+}

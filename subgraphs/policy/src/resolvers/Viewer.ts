@@ -1,0 +1,8 @@
+import type { ViewerResolvers } from '../generated/resolvers.ts'
+
+export const Viewer: ViewerResolvers = {
+  user: (actor, _args, { directory }) => directory.self(actor),
+  organization: (actor, _args, { directory }) =>
+    actor.organizationId && directory.organization(actor, actor.organizationId),
+  roles: ({ roles }) => [...roles],
+}
