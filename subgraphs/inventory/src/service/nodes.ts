@@ -1,0 +1,181 @@
+import type { Actor } from '@berth/platform/actor'
+import { appendAudit } from '@berth/platform/audit'
+import type { Clock } from '@berth/platform/clock'
+import type { Database, Sql } from '@berth/platform/database'
+import type { DialGuard } from '@berth/platform/dial-guard'
+import { DomainError } from '@berth/platform/errors'
+import {
+  type Json,
+  parseIdempotencyKey,
+  requestHash,
+  withIdempotency,
+} from '@berth/platform/idempotency'
+import { idToUuid, newUuid, parseId, uuidToId } from '@berth/platform/ids'
+import { cordoned, type NodeStanding, uncordoned } from '../domain/node.ts'
+import { insertNode, lockNode, type NodeRow, readNode } from '../store/nodes.ts'
+import { regionsByCode } from '../store/offers.ts'
+import { restoreSlot, type SlotRow, slotsById } from '../store/slots.ts'
+import type { Probing } from './probing.ts'
+import { changeStanding, tellEnrolled } from './standing.ts'
+
+/** Who asks, and the key under which a repetition is recognized. */
+export type Caller = { readonly actor: Actor; readonly idempotencyKey: string | null }
+
+export type EnrollInput = {
+  name: string
+  region: string
+  host: string
+  port?: number
+  username?: string
+  hostKeyFingerprint?: string | null | undefined
+}
+
+/** What operators do to nodes. Every change is audited in its own transaction. */
+export type Nodes = {
+  /**
+   * Enrolls a node and probes it.
+   *
+   * @throws {DomainError} BAD_INPUT, BAD_TARGET; CONFLICT when the name or the address is taken
+   */
+  enroll(caller: Caller, input: EnrollInput): Promise<NodeRow>
+  /** @throws {DomainError} as `Probing.probeNow` */
+  probe(id: string): Promise<NodeRow>
+  /** @throws {DomainError} NOT_FOUND; CONFLICT when it is not where it can be cordoned */
+  cordon(caller: Caller, input: { id: string; reason: string }): Promise<NodeRow>
+  /** @throws {DomainError} NOT_FOUND; CONFLICT when it is not cordoned */
+  uncordon(caller: Caller, input: { id: string }): Promise<NodeRow>
+  /** @throws {DomainError} CONFLICT when it is not quarantined, or not there */
+  restoreSlot(caller: Caller, input: { id: string; reason: string }): Promise<SlotRow>
+}
+
+export function createNodes({
+  database,
+  clock,
+  guard,
+  probing,
+}: {
+  database: Pick<Database, 'sql' | 'sqlTransaction'>
+  clock: Clock
+  guard: Pick<DialGuard, 'check'>
+  probing: Probing
+}): Nodes {
+  /** A change in one transaction; under a key, once. @returns the id of what was changed */
+  function once(
+    { actor, idempotencyKey }: Caller,
+    operation: string,
+    input: object,
+    effect: (sql: Sql) => Promise<string>,
+  ): Promise<string> {
+    return database.sqlTransaction(async (sql) => {
+      if (idempotencyKey === null) return effect(sql)
+      const key = parseIdempotencyKey(idempotencyKey)
+      const scope = `client:${actor.subject}`
+      const call = { scope, key, operation, requestHash: requestHash(input) }
+      const { id } = await withIdempotency<{ id: string } & Json>(sql, call, async () => ({
+        id: await effect(sql),
+      }))
+      return id
+    })
+  }
+
+  function move(
+    caller: Caller,
+    operation: 'node.cordon' | 'node.uncordon',
+    input: { id: string; reason?: string },
+    to: (node: NodeStanding) => NodeStanding | null,
+  ): Promise<NodeRow> {
+    const nodeId = idToUuid(parseId('nod', input.id))
+    return once(caller, operation, input, async (sql) => {
+      const node = await lockNode(sql, nodeId)
+      if (!node) throw noNode()
+      const standing = to(node)
+      if (!standing) {
+        throw new DomainError('CONFLICT', `A node that is ${node.state} cannot do that`)
+      }
+      await changeStanding(sql, node, standing, clock.now())
+      await audit(sql, caller, operation, input.id, input.reason)
+      return nodeId
+    }).then((id) => nodeOf(database.sql, id))
+  }
+
+  return {
+    async enroll(caller, given) {
+      const input = { port: 22, username: 'berth', ...given }
+      check(input)
+      await guard.check(input.host, input.port)
+      const id = await once(caller, 'node.enroll', input, async (sql) => {
+        const [region] = await regionsByCode(sql, [input.region])
+        if (!region) throw new DomainError('BAD_INPUT', `There is no region ${input.region}`)
+        const node = await insertNode(sql, {
+          ...input,
+          id: newUuid(),
+          regionCode: region.code,
+          hostKeyFingerprint: input.hostKeyFingerprint ?? null,
+          createdAt: clock.now(),
+        })
+        if (!node) throw new DomainError('CONFLICT', 'A node of that name or address exists')
+        await tellEnrolled(sql, node)
+        await audit(sql, caller, 'node.enroll', uuidToId('nod', node.id))
+        return node.id
+      })
+      // It is enrolled, whatever becomes of this; the schedule tries again.
+      return probing.probeNow(id).catch(() => nodeOf(database.sql, id))
+    },
+    probe: (id) => probing.probeNow(idToUuid(parseId('nod', id))),
+    cordon: (caller, input) => move(caller, 'node.cordon', withReason(input), cordoned),
+    uncordon: (caller, input) => move(caller, 'node.uncordon', input, uncordoned),
+    async restoreSlot(caller, input) {
+      const slotId = idToUuid(parseId('slt', withReason(input).id))
+      const id = await once(caller, 'slot.restore', input, async (sql) => {
+        const slot = await restoreSlot(sql, slotId, clock.now())
+        if (!slot) throw new DomainError('CONFLICT', 'This is no quarantined slot')
+        await audit(sql, caller, 'slot.restore', input.id, input.reason)
+        return slot.id
+      })
+      const [slot] = await slotsById(database.sql, null, [id])
+      return slot!
+    },
+  }
+}
+
+const NAME = /^[a-z0-9][a-z0-9-]{0,39}$/
+const USERNAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/
+const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/
+
+function check({ name, username, hostKeyFingerprint }: EnrollInput): void {
+  if (!NAME.test(name)) {
+    throw new DomainError('BAD_INPUT', 'A name has 1 to 40 lower-case letters, digits and hyphens')
+  }
+  if (!USERNAME.test(username ?? '')) throw new DomainError('BAD_INPUT', 'This is no account name')
+  if (hostKeyFingerprint != null && !FINGERPRINT.test(hostKeyFingerprint)) {
+    throw new DomainError('BAD_INPUT', 'A fingerprint is SHA256: and 43 characters of base64')
+  }
+}
+
+function withReason<T extends { reason: string }>(input: T): T {
+  if (input.reason.trim() === '' || input.reason.length > 500) {
+    throw new DomainError('BAD_INPUT', 'Give a reason of 1 to 500 characters')
+  }
+  return input
+}
+
+async function audit(
+  sql: Sql,
+  { actor }: Caller,
+  action: string,
+  target: string,
+  reason?: string,
+): Promise<void> {
+  const said = reason === undefined ? {} : { reason }
+  await appendAudit(sql, { organizationId: null, actor, action, target, ...said })
+}
+
+async function nodeOf(sql: Sql, id: string): Promise<NodeRow> {
+  const node = await readNode(sql, id)
+  if (!node) throw noNode()
+  return node
+}
+
+function noNode(): DomainError {
+  return new DomainError('NOT_FOUND', 'There is no such node')
+}
