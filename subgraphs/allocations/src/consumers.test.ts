@@ -1,0 +1,51 @@
+import { openBus } from '@berth/platform/bus'
+import type { Envelope } from '@berth/platform/contract'
+import { idToUuid, newUuid } from '@berth/platform/ids'
+import { createLog } from '@berth/platform/log'
+import { balanceDepleted } from '@berth/schema/events/billing'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { create, READ, stateOf } from './testing/documents.ts'
+import { type Installation, install, memberOf } from './testing/service.ts'
+
+const scope = new AsyncDisposableStack()
+let it: Installation
+let service: Awaited<ReturnType<Installation['open']>>
+beforeAll(async () => {
+  it = await install(scope)
+  service = await it.open(scope)
+})
+afterAll(() => scope.disposeAsync())
+
+test('when the credit is used up, all that lives goes, in whatever state, and only theirs', async () => {
+  it.neighbours.addNode(3)
+  const [actor, other] = [memberOf(), memberOf()]
+  const ids = [await create(service, actor), await create(service, actor)]
+  const spared = await create(service, other)
+  await expect.poll(() => stateOf(service, other, spared)).toBe('RUNNING')
+  const log = createLog({ service: 'billing', instance: 'test', level: 'silent' })
+  const bus = openBus({ url: it.nats.url, name: 'billing', log })
+  const { lastSeq } = await bus.ensureStream('billing')
+  const envelope: Envelope = {
+    id: newUuid(),
+    type: balanceDepleted.type,
+    version: 1,
+    aggregate: 'account',
+    aggregateId: newUuid(),
+    aggregateSeq: 1,
+    organizationId: idToUuid(actor.organizationId ?? ''),
+    occurredAt: new Date().toISOString(),
+    causationId: null,
+    correlationId: null,
+    traceparent: null,
+    data: { currency: 'USD' },
+  }
+  const { subject } = balanceDepleted
+  const text = JSON.stringify(envelope)
+  await bus.publish({ domain: 'billing', subject, id: envelope.id, text, afterSeq: lastSeq })
+  for (const id of ids) {
+    await expect.poll(() => stateOf(service, actor, id), { timeout: 15_000 }).toBe('RELEASED')
+    expect((await service.ask(actor, READ, { id })).data.allocation.reason).toBe('NO_BALANCE')
+  }
+  expect(await stateOf(service, other, spared)).toBe('RUNNING')
+  await bus.close()
+})

@@ -1,0 +1,35 @@
+import type { Actor } from '@berth/platform/actor'
+import type { Clock } from '@berth/platform/clock'
+import type { Cursors } from '@berth/platform/cursor'
+import type { Database } from '@berth/platform/database'
+import type { OneTimeTokens } from '@berth/platform/one-time-token'
+import type { Hints } from '@berth/platform/pubsub'
+import type { PrismaClient } from '@berth/prisma/allocations'
+import type { TerminalToken } from '@berth/schema/commands/allocations'
+import type { AllocationStore } from '../store/allocations.ts'
+import type { TerminalStore } from '../store/terminals.ts'
+
+/** What the use cases work with; `app.ts` makes them. */
+export type Ports = {
+  readonly database: Database<PrismaClient>
+  readonly allocations: AllocationStore
+  readonly terminals: TerminalStore
+  readonly cursors: Cursors
+  readonly hints: Pick<Hints, 'subscribe'>
+  readonly tokens: Pick<OneTimeTokens<TerminalToken>, 'mint'>
+  readonly clock: Clock
+  /** Tells the worker that something may be due. */
+  readonly wake: () => void
+  readonly terminalUrl: string
+  readonly allowedOrigins: readonly string[]
+  /** How long `create` waits for the reservation. */
+  readonly reservationSeconds: number
+}
+
+/** Who asks, in which request. */
+export type Asked = {
+  readonly actor: Actor
+  readonly requestId: string
+  /** As the client sent it. */
+  readonly idempotencyKey: string | null
+}

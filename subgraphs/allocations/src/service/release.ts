@@ -1,0 +1,56 @@
+import { requireOrganization } from '@berth/platform/actor'
+import { appendAudit } from '@berth/platform/audit'
+import { DomainError } from '@berth/platform/errors'
+import { idToUuid, parseId } from '@berth/platform/ids'
+import { isLive } from '../domain/machine.ts'
+import type { Allocation } from '../model.ts'
+import { changeAllocation } from '../store/allocations.ts'
+import { once } from './once.ts'
+import type { Asked, Ports } from './ports.ts'
+
+/**
+ * Gives an allocation back, from whatever state it is in: billing stops here, the worker does the
+ * rest. What has ended already is returned as it is.
+ *
+ * @throws {DomainError} NOT_FOUND when the organization has none of that id
+ */
+export async function releaseAllocation(
+  ports: Ports,
+  asked: Asked,
+  input: { id: string },
+): Promise<Allocation> {
+  const { actor, requestId } = asked
+  const organizationId = requireOrganization(actor)
+  const id = parseId('alc', input.id)
+  await ports.database.sqlTransaction((sql) =>
+    once(sql, asked, 'allocationRelease', { id }, async () => {
+      const released = await changeAllocation(
+        sql,
+        organizationId,
+        id,
+        ({ state }) => (isLive(state) ? { trigger: 'release', reason: 'USER' } : null),
+        { now: ports.clock.now(), correlationId: requestId },
+      )
+      if (!released) throw notFound(id)
+      const { before, after } = released
+      if (before.state !== after.state) {
+        await appendAudit(sql, {
+          organizationId: idToUuid(organizationId),
+          actor,
+          action: 'allocation.release',
+          target: id,
+          facts: { state: before.state },
+        })
+      }
+      return { allocationId: id }
+    }),
+  )
+  ports.wake()
+  const allocation = await ports.allocations.find(organizationId, id)
+  if (!allocation) throw notFound(id)
+  return allocation
+}
+
+export function notFound(id: string): DomainError {
+  return new DomainError('NOT_FOUND', `Your organization has no allocation ${id}`)
+}
