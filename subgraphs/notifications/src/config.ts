@@ -1,0 +1,3 @@
+import { subgraphConfig } from '@berth/platform/config'
+
+export const notificationsConfig = { ...subgraphConfig } as const
