@@ -1,0 +1,134 @@
+import { DomainError } from '@berth/platform/errors'
+import {
+  type DocumentNode,
+  type FragmentDefinitionNode,
+  Kind,
+  type OperationDefinitionNode,
+  type SelectionSetNode,
+} from 'graphql'
+
+/** What one operation may be at most. Counts are those after fragments are spread. */
+export const LIMITS = Object.freeze({
+  /** Of the whole document, while it is read: a longer one is never parsed to its end. */
+  tokens: 2_000,
+  depth: 12,
+  fields: 1_000,
+  aliases: 50,
+  rootFields: 20,
+  directives: 50,
+  /** Of the variables, as JSON. */
+  variablesBytes: 64 * 1024,
+})
+
+/** What an operation is, measured. */
+export type Shape = {
+  readonly depth: number
+  readonly fields: number
+  readonly aliases: number
+  readonly directives: number
+  readonly rootFields: number
+  /** Whether it asks for the schema: such a selection counts in nothing but `fields`. */
+  readonly introspects: boolean
+}
+
+/**
+ * Measures an operation of a valid document. Each fragment is measured once however often it is
+ * spread, so that the work is linear in the document while the counts are those of the expansion.
+ */
+export function measure(document: DocumentNode, operation: OperationDefinitionNode): Shape {
+  const fragments = new Map<string, FragmentDefinitionNode>()
+  for (const it of document.definitions) {
+    if (it.kind === Kind.FRAGMENT_DEFINITION) fragments.set(it.name.value, it)
+  }
+  const measured = new Map<string, Shape>()
+  const { directives = [], variableDefinitions = [] } = operation
+  const shape = of(operation.selectionSet)
+  const onHead = variableDefinitions.reduce((sum, it) => sum + (it.directives?.length ?? 0), 0)
+  return { ...shape, directives: shape.directives + directives.length + onHead }
+
+  function of({ selections }: SelectionSetNode): Shape {
+    const sum = {
+      depth: 0,
+      fields: 0,
+      aliases: 0,
+      directives: 0,
+      rootFields: 0,
+      introspects: false,
+    }
+    for (const selection of selections) {
+      const own = selection.directives?.length ?? 0
+      if (selection.kind === Kind.FIELD) {
+        const { name, alias, selectionSet } = selection
+        const isIntrospection = name.value === '__schema' || name.value === '__type'
+        const below = selectionSet ? of(selectionSet) : NOTHING
+        sum.fields += 1 + below.fields
+        sum.rootFields += 1
+        sum.introspects ||= isIntrospection || below.introspects
+        sum.directives += own + below.directives
+        sum.aliases += (alias ? 1 : 0) + below.aliases
+        if (!isIntrospection) sum.depth = Math.max(sum.depth, 1 + below.depth)
+        continue
+      }
+      const below =
+        selection.kind === Kind.INLINE_FRAGMENT
+          ? of(selection.selectionSet)
+          : ofFragment(selection.name.value)
+      sum.fields += below.fields
+      sum.rootFields += below.rootFields
+      sum.introspects ||= below.introspects
+      sum.directives += own + below.directives
+      sum.aliases += below.aliases
+      sum.depth = Math.max(sum.depth, below.depth)
+    }
+    return sum
+  }
+
+  function ofFragment(name: string): Shape {
+    const known = measured.get(name)
+    if (known) return known
+    // Set beforehand: validation refuses cycles, and if it did not, this would not hang on one.
+    measured.set(name, NOTHING)
+    const fragment = fragments.get(name)
+    const shape = fragment ? of(fragment.selectionSet) : NOTHING
+    measured.set(name, shape)
+    return shape
+  }
+}
+
+const NOTHING: Shape = Object.freeze({
+  depth: 0,
+  fields: 0,
+  aliases: 0,
+  directives: 0,
+  rootFields: 0,
+  introspects: false,
+})
+
+/** @throws {DomainError} TOO_COMPLEX that names every limit passed, with both numbers */
+export function checkShape(shape: Shape): void {
+  const excesses = MEASURES.filter((it) => shape[it] > LIMITS[it]).map(
+    (it) => `${WORDS[it]} ${shape[it]} (at most ${LIMITS[it]})`,
+  )
+  if (excesses.length > 0) {
+    throw new DomainError('TOO_COMPLEX', `The operation is too complex: ${excesses.join(', ')}`)
+  }
+}
+
+/** @throws {DomainError} TOO_COMPLEX */
+export function checkVariables(variables: Readonly<Record<string, unknown>>): void {
+  const bytes = Buffer.byteLength(JSON.stringify(variables))
+  if (bytes <= LIMITS.variablesBytes) return
+  throw new DomainError(
+    'TOO_COMPLEX',
+    `The variables are too large: ${bytes} bytes (at most ${LIMITS.variablesBytes})`,
+  )
+}
+
+const MEASURES = ['depth', 'fields', 'aliases', 'rootFields', 'directives'] as const
+const WORDS = {
+  depth: 'depth',
+  fields: 'fields',
+  aliases: 'aliases',
+  rootFields: 'root fields',
+  directives: 'directives',
+}

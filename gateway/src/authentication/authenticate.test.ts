@@ -1,0 +1,257 @@
+import { createPublicKey } from 'node:crypto'
+import { generateKeyPair, SignJWT, UnsecuredJWT } from 'jose'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { AUDIENCE } from '../../test-subgraphs/issuer.ts'
+import {
+  openTestPlatform,
+  type TestGateway,
+  type TestPlatform,
+} from '../../test-subgraphs/platform.ts'
+import { PEOPLE } from '../../test-subgraphs/subgraphs.ts'
+
+const WHO = { query: '{ viewer { user { id } organization { id } roles } }' }
+const [FIRST = '', SECOND = ''] = Object.keys(PEOPLE.user?.organizations ?? {})
+
+let platform: TestPlatform
+let gateway: TestGateway
+beforeAll(async () => {
+  platform = await openTestPlatform()
+  gateway = await platform.gateway()
+})
+afterAll(() => platform[Symbol.asyncDispose]())
+
+test('a token’s subject is who policy says, in their first organization', async () => {
+  const { status, body } = await ask(await platform.issuer.token('user'))
+  expect(status).toBe(200)
+  expect(body.data?.viewer).toEqual({
+    user: { id: PEOPLE.user?.userId },
+    organization: { id: FIRST },
+    roles: ['member'],
+  })
+})
+
+test('or in the organization asked for', async () => {
+  const { body } = await ask(await platform.issuer.token('user'), { 'berth-organization': SECOND })
+  expect(body.data?.viewer).toMatchObject({ organization: { id: SECOND }, roles: ['owner'] })
+})
+
+test('who presents nothing is anonymous', async () => {
+  const { status, body } = await gateway.ask(WHO)
+  expect({ status, body }).toEqual({ status: 200, body: { data: { viewer: null } } })
+})
+
+test.each([
+  ['not theirs', 'org_01h455vb4pex5vsknk084sn02t', 403, 'FORBIDDEN'],
+  ['no id', 'Acme', 400, 'BAD_INPUT'],
+])('an organization that is %s is refused', async (_what, id, status, code) => {
+  const answer = await ask(await platform.issuer.token('user'), { 'berth-organization': id })
+  expect(answer.status).toBe(status)
+  expect(codes(answer)).toEqual([code])
+})
+
+const now = () => Math.floor(Date.now() / 1000)
+const attacks: [string, () => Promise<string>][] = [
+  ['nothing at all', async () => ''],
+  ['no token', async () => 'x'],
+  ['three empty parts', async () => '..'],
+  ['a token without its signature', async () => (await good()).split('.').slice(0, 2).join('.')],
+  ['a truncated token', async () => (await good()).slice(0, -10)],
+  [
+    'a token with a changed payload',
+    async () => {
+      const [head, payload = '', signature] = (await good()).split('.')
+      const claims = {
+        ...JSON.parse(Buffer.from(payload, 'base64url').toString()),
+        sub: 'operator',
+      }
+      return [head, Buffer.from(JSON.stringify(claims)).toString('base64url'), signature].join('.')
+    },
+  ],
+  [
+    'alg none',
+    async () =>
+      new UnsecuredJWT({})
+        .setSubject('user')
+        .setIssuer(platform.issuer.url)
+        .setAudience(AUDIENCE)
+        .setExpirationTime('5m')
+        .encode(),
+  ],
+  [
+    'alg none under another case',
+    async () => {
+      const [, payload] = (await good()).split('.')
+      return `${Buffer.from('{"alg":"nOnE"}').toString('base64url')}.${payload}.`
+    },
+  ],
+  [
+    'HS256 with the public key as its secret',
+    () => {
+      const key = createPublicKey({ key: platform.issuer.publicJwk, format: 'jwk' })
+      const pem = key.export({ type: 'spki', format: 'pem' })
+      return platform.issuer.token('user', {
+        header: { alg: 'HS256' },
+        key: new TextEncoder().encode(String(pem)),
+      })
+    },
+  ],
+  [
+    'another’s key under our key id',
+    async () => platform.issuer.token('user', { key: (await generateKeyPair('ES256')).privateKey }),
+  ],
+  ['an unknown key id', () => platform.issuer.token('user', { header: { kid: 'key-2' } })],
+  [
+    'a key embedded in the header',
+    async () => {
+      const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
+      const jwk = await crypto.subtle.exportKey('jwk', publicKey)
+      return platform.issuer.token('user', {
+        key: privateKey,
+        header: { jwk, kid: 'evil' } as never,
+      })
+    },
+  ],
+  [
+    'a key set of the bearer’s own',
+    async () => {
+      const { privateKey } = await generateKeyPair('ES256')
+      const header = { jku: 'http://127.0.0.1:1/jwks', kid: 'evil' } as never
+      return platform.issuer.token('user', { key: privateKey, header })
+    },
+  ],
+  ['an expired token', () => platform.issuer.token('user', { expiresIn: -6 })],
+  ['one that is not valid yet', () => platform.issuer.token('user', { notBefore: now() + 60 })],
+  [
+    'one that is issued in the future',
+    () => platform.issuer.token('user', { issuedAt: now() + 60 }),
+  ],
+  ['one for another audience', () => platform.issuer.token('user', { audience: 'other' })],
+  ['one of another issuer', () => platform.issuer.token('user', { issuer: 'https://evil.test' })],
+  [
+    'one that never expires',
+    () =>
+      new SignJWT({})
+        .setProtectedHeader({ alg: 'ES256', kid: platform.issuer.publicJwk.kid })
+        .setSubject('user')
+        .setIssuer(platform.issuer.url)
+        .setAudience(AUDIENCE)
+        .sign(platform.issuer.privateKey),
+  ],
+  ['one without a subject', () => platform.issuer.token('')],
+  ['one of a subject that nobody knows', () => platform.issuer.token('stranger')],
+  ['another scheme', async () => 'Basic dXNlcjpwYXNz'],
+  ['two tokens', async () => `${await good()} ${await good()}`],
+]
+
+test.each(attacks)('%s is 401, with no reason given and nobody asked', async (_what, make) => {
+  const before = (await platform.seen()).length
+  const text = await make()
+  const authorization = text.startsWith('Basic') ? text : `Bearer ${text}`
+  // Each attack from nowhere in particular: the limit of guesses is tested by itself.
+  await platform.redis.del('rate:auth:ip:127.0.0.1')
+  const answer = await gateway.ask(WHO, { authorization })
+  expect(answer.status).toBe(401)
+  expect(answer.body).toEqual({
+    errors: [
+      {
+        message: 'The credential is not valid: sign in again',
+        extensions: { code: 'UNAUTHENTICATED', requestId: expect.any(String), retryable: false },
+      },
+    ],
+  })
+  expect(await platform.seen()).toHaveLength(before)
+  const { code } = await closed({ authorization })
+  expect(code).toBe(4401)
+})
+
+test('the reason of a refusal is in the log, and no part of the token', async () => {
+  const token = await platform.issuer.token('user', { audience: 'other' })
+  await ask(token)
+  const line = platform.logged.findLast((it) => it.includes('credential refused'))
+  expect(line).toContain('aud')
+  expect(platform.logged.join('\n')).not.toContain(token.split('.')[2])
+})
+
+test('guessing is limited by address', async () => {
+  await platform.redis.del('rate:auth:ip:127.0.0.1')
+  const answers = await Promise.all(Array.from({ length: 40 }, () => ask('guess')))
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401, 429]))
+  const limited = answers.find(({ status }) => status === 429)
+  expect(Number(limited?.headers.get('retry-after'))).toBeGreaterThan(0)
+  await platform.redis.del('rate:auth:ip:127.0.0.1')
+})
+
+test('policy is asked once for many requests of one person at once', async () => {
+  await platform.redis.del('actors.resolve')
+  const fresh = await platform.gateway()
+  const authorization = `Bearer ${await platform.issuer.token('colleague')}`
+  await Promise.all(Array.from({ length: 10 }, () => fresh.ask(WHO, { authorization })))
+  await fresh.ask(WHO, { authorization })
+  expect(await platform.redis.get('actors.resolve')).toBe('1')
+})
+
+test('a connection ends with its token, by the code of the table', async () => {
+  const token = await platform.issuer.token('user', { expiresIn: 2 })
+  const { code, reason } = await closed({ authorization: `Bearer ${token}` })
+  expect({ code, reason }).toEqual({ code: 4401, reason: 'UNAUTHENTICATED' })
+})
+
+test('a connection that presents nothing is anonymous', async () => {
+  const client = gateway.connect()
+  const { value } = await client.iterate(WHO).next()
+  expect(value).toEqual({ data: { viewer: null } })
+  await client.dispose()
+})
+
+test('while policy is away nobody is refused: it is 503, to be tried again', async () => {
+  const fresh = await platform.gateway()
+  await platform.stop('policy')
+  const answer = await fresh.ask(WHO, { authorization: `Bearer ${await good()}` })
+  await platform.start('policy')
+  expect(answer.status).toBe(503)
+  expect(answer.headers.get('retry-after')).toBe('2')
+  expect(codes(answer)).toEqual(['UNAVAILABLE'])
+})
+
+test('while the issuer is away a gateway without its keys answers 503, one with them serves', async () => {
+  const fresh = await platform.gateway()
+  const token = await good()
+  await platform.issuer.stop()
+  const without = await fresh.ask(WHO, { authorization: `Bearer ${token}` })
+  expect({ status: without.status, codes: codes(without) }).toEqual({
+    status: 503,
+    codes: ['UNAVAILABLE'],
+  })
+  expect((await ask(token)).status).toBe(200)
+  expect((await fetch(`${fresh.http.url}/readyz`)).status).toBe(503)
+  expect((await closed({ authorization: `Bearer ${token}` }, fresh)).code).toBe(4503)
+})
+
+function good(): Promise<string> {
+  return platform.issuer.token('user')
+}
+
+function ask(token: string, headers: Record<string, string> = {}) {
+  return gateway.ask(WHO, { authorization: `Bearer ${token}`, ...headers })
+}
+
+function codes({
+  body,
+}: {
+  body: { errors?: readonly { extensions?: Record<string, unknown> }[] }
+}) {
+  return body.errors?.map((it) => it.extensions?.code)
+}
+
+/** How a connection with these parameters ends by itself. */
+function closed(connectionParams: Record<string, unknown>, of = gateway) {
+  return new Promise<{ code: number; reason: string }>((resolve) => {
+    const client = of.connect(connectionParams, {
+      closed: (event) => resolve(event as { code: number; reason: string }),
+    })
+    client.subscribe(
+      { query: 'subscription { inbox { cursor } }' },
+      { next: () => undefined, error: () => undefined, complete: () => undefined },
+    )
+  })
+}

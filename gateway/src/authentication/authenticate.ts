@@ -1,0 +1,81 @@
+import { type Actor, anonymous } from '@berth/platform/actor'
+import { DomainError } from '@berth/platform/errors'
+import { parseId } from '@berth/platform/ids'
+import type { Log } from '@berth/platform/log'
+import type { Metrics } from '@berth/platform/metrics'
+import type { Rates } from '../admit/rates.ts'
+import type { Actors } from './actors.ts'
+import { CredentialRefused, type Issuer } from './issuer.ts'
+
+/** What a request or a connection presents to say who it is. */
+export type Presented = {
+  readonly authorization: string | undefined
+  /** The organization to act for. */
+  readonly organizationId: string | undefined
+  readonly clientIp: string
+}
+
+export type Authenticated = {
+  readonly actor: Actor
+  /** When the credential ends; null when it does not. */
+  readonly expiresAt: Date | null
+}
+
+/** Null when nothing of its kind was presented. @throws {CredentialRefused} when it is bad */
+export type CredentialResolver = (presented: Presented) => Promise<Authenticated | null>
+
+export type Authenticate = (presented: Presented, log: Log) => Promise<Authenticated>
+
+/**
+ * Who asks: the first kind of credential that was presented decides. A bad one is refused and never
+ * passed over; only who presents nothing is anonymous.
+ *
+ * @throws {DomainError} UNAUTHENTICATED for a bad credential, FORBIDDEN for an organization that is
+ * not theirs, UNAVAILABLE when it cannot be found out now
+ */
+export function createAuthenticate({
+  resolvers,
+  rates,
+  metrics,
+}: {
+  resolvers: readonly CredentialResolver[]
+  rates: Rates
+  metrics: Metrics
+}): Authenticate {
+  const refusals = metrics.counter('berth_credentials_refused_total', 'Credentials refused')
+  return async (presented, log) => {
+    try {
+      for (const resolve of resolvers) {
+        const authenticated = await resolve(presented)
+        if (authenticated) return authenticated
+      }
+      return { actor: anonymous, expiresAt: null }
+    } catch (error) {
+      if (!(error instanceof CredentialRefused)) throw error
+      refusals.inc()
+      log.info({ reason: error.message }, 'credential refused')
+      await slowDown(presented.clientIp)
+      throw new DomainError('UNAUTHENTICATED', 'The credential is not valid: sign in again')
+    }
+  }
+
+  /** Guessing is limited by address. Without the limiter, "no" is answer enough. */
+  async function slowDown(clientIp: string): Promise<void> {
+    await rates.take('auth', { actor: anonymous, clientIp }).catch((error: unknown) => {
+      if (error instanceof DomainError && error.code === 'RATE_LIMITED') throw error
+    })
+  }
+}
+
+/** `Authorization: Bearer <token>` of the issuer. Any other scheme is a credential too: a bad one. */
+export function bearer({ issuer, actors }: { issuer: Issuer; actors: Actors }): CredentialResolver {
+  return async ({ authorization, organizationId }) => {
+    if (authorization === undefined) return null
+    const token = /^Bearer +([^\s]{1,16384})$/i.exec(authorization)?.[1]
+    if (!token) throw new CredentialRefused('not a bearer token')
+    const { iss, sub, exp } = await issuer.verify(token)
+    const organization = organizationId ? parseId('org', organizationId) : null
+    const actor = await actors.of({ issuer: iss, subject: sub, organizationId: organization })
+    return { actor, expiresAt: new Date(exp * 1000) }
+  }
+}

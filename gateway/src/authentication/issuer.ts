@@ -1,0 +1,129 @@
+import type { Clock } from '@berth/platform/clock'
+import { DomainError } from '@berth/platform/errors'
+import type { Log } from '@berth/platform/log'
+import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose'
+import { z } from 'zod'
+
+export type Issuer = {
+  /**
+   * The claims of a token of this issuer for this audience.
+   *
+   * @throws {CredentialRefused} whatever is wrong with the token
+   * @throws {DomainError} UNAVAILABLE when the issuer's keys cannot be had: that is no verdict
+   */
+  verify(token: string): Promise<VerifiedClaims>
+  /** Resolves once the issuer's keys have been had, in this process, at least once. */
+  ready(): Promise<void>
+}
+
+export type VerifiedClaims = JWTPayload & { iss: string; sub: string; exp: number }
+
+/** The reason is for the log: whoever presents a bad credential learns none. */
+export class CredentialRefused extends Error {
+  override readonly name = 'CredentialRefused'
+}
+
+/** Asymmetric only: with a shared secret, a public key could pass for one. */
+const ALGORITHMS = ['ES256', 'EdDSA', 'Ed25519', 'RS256', 'PS256']
+const CLOCK_TOLERANCE_SECONDS = 5
+const FETCH_TIMEOUT_MS = 3_000
+
+/**
+ * An OpenID Connect issuer, found by discovery (OpenID Connect Discovery 1.0, section 4) when it is
+ * first needed and looked for again until it answers.
+ */
+export function createIssuer({
+  issuer,
+  audience,
+  clock,
+  log,
+}: {
+  issuer: string
+  audience: string
+  clock: Clock
+  log: Log
+}): Issuer {
+  let discovery: Promise<RemoteKeys> | undefined
+  let hasKeys = false
+
+  return {
+    async verify(token) {
+      const { payload } = await jwtVerify(token, keyOf, {
+        algorithms: ALGORITHMS,
+        issuer,
+        audience,
+        clockTolerance: CLOCK_TOLERANCE_SECONDS,
+        currentDate: clock.now(),
+        requiredClaims: ['iss', 'aud', 'sub', 'exp'],
+      }).catch((error: unknown) => {
+        throw isTokensFault(error) ? new CredentialRefused(reasonOf(error)) : unavailable(error)
+      })
+      const { iss = '', sub = '', exp = 0, iat } = payload
+      const now = clock.now().getTime() / 1000
+      if (iat !== undefined && iat > now + CLOCK_TOLERANCE_SECONDS) {
+        throw new CredentialRefused('issued in the future')
+      }
+      if (sub === '' || sub.length > 255) throw new CredentialRefused('bad subject')
+      return { ...payload, iss, sub, exp }
+    },
+    async ready() {
+      if (!hasKeys) await reload()
+    },
+  }
+
+  async function reload(): Promise<void> {
+    await (await discovered()).reload()
+    hasKeys = true
+  }
+
+  async function keyOf(...[header, token]: Parameters<JWTVerifyGetKey>) {
+    const keys = await discovered()
+    const key = await keys(header, token)
+    hasKeys = true
+    return key
+  }
+
+  function discovered(): Promise<RemoteKeys> {
+    discovery ??= discover(issuer).catch((error: unknown) => {
+      discovery = undefined
+      log.warn({ err: error, issuer }, 'the issuer cannot be discovered')
+      throw error
+    })
+    return discovery
+  }
+}
+
+type RemoteKeys = ReturnType<typeof createRemoteJWKSet>
+
+const Discovery = z.object({ issuer: z.string(), jwks_uri: z.url({ protocol: /^https?$/ }) })
+
+async function discover(issuer: string): Promise<RemoteKeys> {
+  const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
+  const response = await fetch(url, {
+    signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
+    redirect: 'error',
+  })
+  if (!response.ok) throw new Error(`discovery answered ${response.status}`)
+  const found = Discovery.parse(await response.json())
+  // Section 4.3: else one issuer could vouch for the tokens of another.
+  if (found.issuer !== issuer) throw new Error('discovery names another issuer')
+  return createRemoteJWKSet(new URL(found.jwks_uri), { timeoutDuration: FETCH_TIMEOUT_MS })
+}
+
+/** As opposed to a fault on the way to the keys, which says nothing about the token. */
+function isTokensFault(error: unknown): boolean {
+  if (error instanceof errors.JWKSTimeout || error instanceof errors.JWKSInvalid) return false
+  // jose's own class alone: the key set answered with something that is not a key set.
+  return error instanceof errors.JOSEError && error.code !== errors.JOSEError.code
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof errors.JOSEError ? `${error.code}: ${error.message}` : 'malformed'
+}
+
+function unavailable(cause: unknown): DomainError {
+  return new DomainError('UNAVAILABLE', 'Sign-in cannot be checked now: try again shortly', {
+    cause,
+    retryAfterSeconds: 2,
+  })
+}

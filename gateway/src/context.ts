@@ -1,0 +1,21 @@
+import { randomBytes } from 'node:crypto'
+import type { Actor } from '@berth/platform/actor'
+import type { Log } from '@berth/platform/log'
+
+/** What an operation carries through the gateway, by whichever face it came in. */
+export type GatewayContext = {
+  readonly actor: Actor
+  readonly clientIp: string
+  readonly requestId: string
+  /** W3C trace context, passed on to the subgraphs. */
+  readonly traceparent: string
+  /** As the client sent it; the subgraph that stores it reads it. */
+  readonly idempotencyKey: string | null
+  /** Carries the request id. */
+  readonly log: Log
+}
+
+/** A trace that begins here, not sampled (W3C Trace Context, section 3.2). */
+export function newTraceparent(): string {
+  return `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-00`
+}

@@ -1,0 +1,95 @@
+import { DomainError, isErrorCode } from '@berth/platform/errors'
+import { type DocumentNode, type GraphQLFormattedError, Kind, parse } from 'graphql'
+
+/** As a subgraph answers, or as the gateway answers in its stead. */
+export type SubgraphAnswer = {
+  data?: Record<string, unknown> | null
+  // biome-ignore lint/suspicious/noExplicitAny: the executor reads message, path and extensions.
+  errors?: readonly any[]
+  extensions?: Record<string, unknown>
+}
+
+type Path = readonly (string | number)[]
+
+/**
+ * A subgraph's answer with its errors as the translator knows them: a code of the closed list stays
+ * with its message, all else becomes a fault, which is masked. Paths stay for the executor, which
+ * makes them those of the whole operation.
+ */
+export function withKnownErrors(service: string, answer: SubgraphAnswer): SubgraphAnswer {
+  if (!answer.errors) return answer
+  return { ...answer, errors: answer.errors.map((it) => knownError(service, it)) }
+}
+
+function knownError(service: string, error: GraphQLFormattedError): Error & { path?: Path } {
+  const { message, path, extensions = {} } = error
+  const { code, requestId: _id, retryable: _retryable, serviceName: _name, ...fields } = extensions
+  const known = isErrorCode(code) && !isOurFault(code, error)
+  return Object.assign(
+    known
+      ? new DomainError(code, message, fields)
+      : new DomainError('INTERNAL', `${service} answered with an error: ${message}`),
+    path ? { path } : {},
+  )
+}
+
+/**
+ * An error of the whole request says that what the gateway sent was not right: an assertion that
+ * the subgraph does not trust, a document that does not fit its schema. The client's own part in
+ * that is its variables.
+ */
+function isOurFault(code: string, { path, message }: GraphQLFormattedError): boolean {
+  if (path) return false
+  return code === 'UNAUTHENTICATED' || (code === 'BAD_INPUT' && !message.startsWith('Variable "$'))
+}
+
+const MAX_HOLES = 100
+
+/**
+ * The answer of a subgraph that did not answer: the error at every place where its data would have
+ * been, so that a client can tell which fields failed; a fault, which is logged, at the first.
+ */
+export function unanswered(
+  error: unknown,
+  request: { query?: string | undefined; variables?: Record<string, unknown> | undefined },
+): SubgraphAnswer {
+  const paths = holes(request.query ?? '', request.variables)
+  if (!(error instanceof DomainError)) {
+    const fault = new DomainError('INTERNAL', 'a fetch failed', { cause: error })
+    return { errors: [Object.assign(fault, { path: paths[0] })] }
+  }
+  const { code, message, extensions } = error
+  return {
+    errors: paths.map((path) =>
+      Object.assign(new DomainError(code, message, { ...extensions, cause: error }), { path }),
+    ),
+  }
+}
+
+/** Each root field, or each field of each entity that was asked for. */
+function holes(query: string, variables: Record<string, unknown> = {}): Path[] {
+  const roots = rootSelections(parse(query, { noLocation: true }))
+  const entities = roots.find((it) => it.name.value === '_entities')
+  if (!entities) return roots.map((it) => [it.alias?.value ?? it.name.value])
+  const representations = (variables.representations ?? []) as { __typename?: string }[]
+  return representations
+    .flatMap(({ __typename }, index) => {
+      const keys = (entities.selectionSet?.selections ?? []).flatMap((it) =>
+        it.kind === Kind.INLINE_FRAGMENT && it.typeCondition?.name.value === __typename
+          ? it.selectionSet.selections
+          : [],
+      )
+      const named = keys.flatMap((it) => (it.kind === Kind.FIELD ? [it.alias ?? it.name] : []))
+      const paths = named.map((it) => ['_entities', index, it.value])
+      return paths.length > 0 ? paths : [['_entities', index]]
+    })
+    .slice(0, MAX_HOLES)
+}
+
+function rootSelections({ definitions }: DocumentNode) {
+  return definitions.flatMap((definition) =>
+    definition.kind === Kind.OPERATION_DEFINITION
+      ? definition.selectionSet.selections.filter((it) => it.kind === Kind.FIELD)
+      : [],
+  )
+}

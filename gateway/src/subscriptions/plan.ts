@@ -1,0 +1,206 @@
+import { operationFromDocument } from '@apollo/federation-internals'
+import type { SubscriptionNode } from '@apollo/query-planner'
+import type { Authority } from '@berth/platform/actor'
+import { DomainError } from '@berth/platform/errors'
+import {
+  type DocumentNode,
+  type FieldNode,
+  type GraphQLField,
+  type GraphQLSchema,
+  getArgumentValues,
+  getNamedType,
+  getVariableValues,
+  isObjectType,
+  Kind,
+  type OperationDefinitionNode,
+  print,
+  TypeInfo,
+  visit,
+  visitWithTypeInfo,
+} from 'graphql'
+import type { AuthorityOf } from '../authority.ts'
+import type { Graph } from '../federation/graph.ts'
+
+/** How a subscription is served: whom to subscribe to, and what to add to each of its events. */
+export type SubscriptionPlan = {
+  readonly document: DocumentNode
+  readonly definition: OperationDefinitionNode
+  /** `primary` is the owner's part; `rest`, if any, what hydrates an event. */
+  readonly node: SubscriptionNode
+  readonly service: string
+  readonly authority: Authority
+  /** Null when a lost event of this stream is lost: it has no positions. */
+  readonly durable: Durable | null
+  /**
+   * The variables to subscribe with, and where the client wants to start.
+   *
+   * @throws {AggregateError} of GraphQLErrors when the client's variables do not fit
+   */
+  bind(variables: Readonly<Record<string, unknown>>): Binding
+}
+
+/** The names under which the gateway itself asks for positions. */
+export type Durable = {
+  /** Variable of the upstream operation that says after which position to start. */
+  readonly afterVariable: string
+  /** Response name of the event's position, below that of the field. */
+  readonly cursorName: string
+  readonly fieldName: string
+}
+
+export type Binding = {
+  readonly variables: Readonly<Record<string, unknown>>
+  readonly after: string | null
+}
+
+export type Planner = (
+  document: DocumentNode,
+  definition: OperationDefinitionNode,
+) => SubscriptionPlan
+
+/**
+ * Plans subscriptions with the planner that plans queries. Plans are kept as long as their document
+ * is, which the documents' cache bounds.
+ */
+export function createPlanner(graph: Graph, authorityOf: AuthorityOf): Planner {
+  const plans = new WeakMap<OperationDefinitionNode, SubscriptionPlan>()
+  return (document, definition) => {
+    const known = plans.get(definition)
+    if (known) return known
+    const plan = planOf(graph, authorityOf, document, definition)
+    plans.set(definition, plan)
+    return plan
+  }
+}
+
+/** Whether a subscription field has positions: it takes `after`, and its payload has a `cursor`. */
+export function isDurable(field: GraphQLField<unknown, unknown>): boolean {
+  const payload = getNamedType(field.type)
+  return (
+    field.args.some((it) => it.name === 'after') &&
+    isObjectType(payload) &&
+    'cursor' in payload.getFields()
+  )
+}
+
+function planOf(
+  graph: Graph,
+  authorityOf: AuthorityOf,
+  document: DocumentNode,
+  definition: OperationDefinitionNode,
+): SubscriptionPlan {
+  const alone = { ...document, definitions: document.definitions.filter(isNoOtherOperation) }
+  const { field, node: fieldNode } = rootField(graph.schema, alone)
+  if (fieldNode.directives && fieldNode.directives.length > 0) {
+    throw new DomainError('BAD_INPUT', 'The field of a subscription takes no directives')
+  }
+  const fragments = alone.definitions.filter((it) => it.kind === Kind.FRAGMENT_DEFINITION)
+  const durable = isDurable(field) ? namesFor(document, fieldNode) : null
+  const upstream = durable ? withPosition(graph.schema, alone, durable) : alone
+  const { node } = graph.planner.buildQueryPlan(operationFromDocument(graph.api, upstream, {}))
+  if (node?.kind !== 'Subscription') throw new TypeError(`planned as ${node?.kind}`)
+  const { primary } = node
+
+  return Object.freeze({
+    document: alone,
+    definition,
+    node,
+    service: primary.serviceName,
+    authority: authorityOf(definition, fragments),
+    durable,
+    bind(variables: Readonly<Record<string, unknown>>) {
+      const definitions = definition.variableDefinitions ?? []
+      const { coerced, errors } = getVariableValues(graph.schema, definitions, { ...variables })
+      if (errors) throw new AggregateError(errors)
+      const { after } = getArgumentValues(field, fieldNode, coerced)
+      const used = (primary.variableUsages ?? []).filter((name) => Object.hasOwn(variables, name))
+      return {
+        variables: Object.fromEntries(used.map((name) => [name, variables[name]])),
+        after: typeof after === 'string' ? after : null,
+      }
+    },
+  })
+
+  function isNoOtherOperation(it: DocumentNode['definitions'][number]): boolean {
+    return it === definition || it.kind === Kind.FRAGMENT_DEFINITION
+  }
+}
+
+function rootField(schema: GraphQLSchema, document: DocumentNode) {
+  const root = schema.getSubscriptionType()
+  const types = new TypeInfo(schema)
+  let found: FieldNode | undefined
+  visit(
+    document,
+    visitWithTypeInfo(types, {
+      Field(node) {
+        if (types.getParentType() !== root) return undefined
+        found ??= node
+        return false
+      },
+    }),
+  )
+  const field = found && root?.getFields()[found.name.value]
+  if (!found || !field) throw new DomainError('BAD_INPUT', 'This is not a subscription')
+  return { field, node: found }
+}
+
+/** Names that occur nowhere in the client's document. */
+function namesFor(document: DocumentNode, { alias, name }: FieldNode): Durable {
+  const text = print(document)
+  const free = (wanted: string): string => (text.includes(wanted) ? free(`${wanted}_`) : wanted)
+  return {
+    afterVariable: free('berthAfter'),
+    cursorName: free('berthCursor'),
+    fieldName: alias?.value ?? name.value,
+  }
+}
+
+/**
+ * The same operation, with `after` under the gateway's own variable and the position of each event
+ * in its answer, whatever the client asked for.
+ */
+function withPosition(schema: GraphQLSchema, document: DocumentNode, names: Durable): DocumentNode {
+  const root = schema.getSubscriptionType()
+  const types = new TypeInfo(schema)
+  const { afterVariable, cursorName } = names
+  const withField = visit(
+    document,
+    visitWithTypeInfo(types, {
+      Field(node) {
+        if (types.getParentType() !== root) return undefined
+        const others = (node.arguments ?? []).filter((it) => it.name.value !== 'after')
+        const cursor = {
+          kind: Kind.FIELD,
+          name: named('cursor'),
+          alias: named(cursorName),
+        } as const
+        const after = { kind: Kind.ARGUMENT, name: named('after'), value: variable() } as const
+        return {
+          ...node,
+          arguments: [...others, after],
+          selectionSet: {
+            kind: Kind.SELECTION_SET,
+            selections: [cursor, ...(node.selectionSet?.selections ?? [])],
+          },
+        }
+      },
+    }),
+  )
+  return visit(withField, {
+    OperationDefinition(node) {
+      const type = { kind: Kind.NAMED_TYPE, name: named('String') } as const
+      const after = { kind: Kind.VARIABLE_DEFINITION, variable: variable(), type } as const
+      const definitions = node.variableDefinitions ?? []
+      return { ...node, variableDefinitions: [...definitions, after] }
+    },
+  })
+
+  function variable() {
+    return { kind: Kind.VARIABLE, name: named(afterVariable) } as const
+  }
+}
+
+function named(value: string) {
+  return { kind: Kind.NAME, value } as const
+}
