@@ -1,0 +1,3 @@
+import { defineTestConfig } from '@berth/platform/test-kit/vitest'
+
+export default defineTestConfig()
