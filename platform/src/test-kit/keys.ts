@@ -25,7 +25,11 @@ export function testKeys(services: readonly string[]): TestKeys {
   write('kek.json', { current: 'test-1', keys: { 'test-1': randomKey() } })
   write('cursor.json', { key: randomKey() })
 
-  const remove = () => rmSync(dir, { recursive: true, force: true })
+  const remove = () => {
+    process.off('exit', remove)
+    rmSync(dir, { recursive: true, force: true })
+  }
+  process.once('exit', remove)
   return { dir, remove, [Symbol.dispose]: remove }
 }
 

@@ -40,6 +40,8 @@ export async function ownServer(kind: 'redis' | 'nats'): Promise<OwnServer> {
       : natsServer({ ...options, binary: binaries.nats })
   const server = supervise(program, { run: path.join(root, 'run'), log: path.join(root, 'log') })
   await server.start()
+  const kill = () => server.kill('SIGKILL')
+  process.once('exit', kill)
   return {
     url,
     start: () => server.start(),
@@ -50,6 +52,7 @@ export async function ownServer(kind: 'redis' | 'nats'): Promise<OwnServer> {
     restore: (part = '') =>
       copy(path.join(`${options.home}.snapshot`, part), path.join(options.home, part)),
     async [Symbol.asyncDispose]() {
+      process.off('exit', kill)
       await server.down('SIGKILL')
       rmSync(root, { recursive: true, force: true })
     },

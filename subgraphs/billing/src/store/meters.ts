@@ -23,7 +23,10 @@ const COLUMNS = `allocation_id AS "allocationId", started_at AS "startedAt",
 
 export type MeterKey = Pick<MeterRow, 'allocationId' | 'startedAt'>
 
-/** Opens a meter, unless this run has one. */
+/**
+ * Opens a meter, unless this run has one, or another run's is still open. No conflict target: of two
+ * that open the same one at once, either unique index may be the first to notice.
+ */
 export async function insertMeter(
   sql: Sql,
   meter: Omit<MeterRow, 'meteredSeconds' | 'endedAt'>,
@@ -33,7 +36,7 @@ export async function insertMeter(
        gpu_count, currency, per_hour_micros, metered_until)
      VALUES ($1::uuid, $2::timestamptz, $3::uuid, $4::uuid, $5, $6::int, $7, $8::bigint,
        $2::timestamptz)
-     ON CONFLICT (allocation_id, started_at) DO NOTHING`,
+     ON CONFLICT DO NOTHING`,
     [
       meter.allocationId,
       meter.startedAt,
