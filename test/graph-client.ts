@@ -5,15 +5,28 @@ type Variables = Record<string, unknown>
 export type GraphError = {
   message: string
   path?: (string | number)[]
-  extensions?: { code?: string; requestId?: string }
+  extensions?: { code?: string; requestId?: string; retryable?: boolean }
 }
 export type Answer<T> = { status: number; data: T | null; errors: GraphError[] }
+
+/** The first error of an answer. */
+export class OperationFailed extends Error {
+  override readonly name = 'OperationFailed'
+  readonly code: string | undefined
+  readonly isRetryable: boolean
+
+  constructor({ message, extensions }: GraphError) {
+    super(`${extensions?.code}: ${message}`)
+    this.code = extensions?.code
+    this.isRetryable = extensions?.retryable === true
+  }
+}
 
 /** A graph client as a program would write it: fetch for operations, graphql-ws for subscriptions. */
 export type GraphClient = {
   /** Never throws on GraphQL errors: they are part of the answer. */
   ask<T>(query: string, variables?: Variables, idempotencyKey?: string): Promise<Answer<T>>
-  /** @throws {Error} with the first GraphQL error */
+  /** @throws {OperationFailed} */
   get<T>(query: string, variables?: Variables, idempotencyKey?: string): Promise<T>
   /** Ends when the server completes it, on error, or when `return()` is called. */
   subscribe<T>(query: string, variables?: Variables): AsyncIterableIterator<T>
@@ -27,8 +40,8 @@ export function graphClient(url: string, token: string | null): GraphClient {
     url: url.replace(/^http/, 'ws'),
     webSocketImpl: WebSocket,
     connectionParams: authorization,
-    retryAttempts: 20,
-    shouldRetry: () => true,
+    // Its own retry repeats a subscription from where it began; ours goes on from the last cursor.
+    retryAttempts: 0,
   })
 
   async function ask<T>(
@@ -55,7 +68,7 @@ export function graphClient(url: string, token: string | null): GraphClient {
     async get<T>(query: string, variables?: Variables, key?: string) {
       const { data, errors } = await ask<T>(query, variables, key)
       const [first] = errors
-      if (first) throw new Error(`${first.extensions?.code}: ${first.message}`)
+      if (first) throw new OperationFailed(first)
       return data as T
     },
     subscribe<T>(query: string, variables: Variables = {}) {

@@ -12,6 +12,7 @@ afterAll(() => berth?.stop())
 /** Each step of the main job, and what dies there. `npm run attack` kills everything everywhere. */
 const rounds: Record<string, string>[] = [
   { created: 'allocations', running: 'notifications', used: 'billing', releasing: 'inventory' },
+  { created: 'gateway', running: 'development-node', used: 'terminal', releasing: 'nats' },
   { created: 'nats', running: 'redis', used: 'policy', releasing: 'postgres' },
 ]
 

@@ -1,7 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { newSshKeyPair } from '@berth/platform/ssh-certificate'
 import { expect, vi } from 'vitest'
-import type { GraphClient } from '../graph-client.ts'
-import { openTerminal } from '../terminal-client.ts'
+import { type GraphClient, OperationFailed } from '../graph-client.ts'
+import { openTerminal, TerminalClosed } from '../terminal-client.ts'
 import * as story from './story.ts'
 import { runOverSsh } from './user-ssh.ts'
 
@@ -27,7 +28,7 @@ export async function mainJob(
   graph: GraphClient,
   between: (step: string) => Promise<void> = async () => {},
 ): Promise<Outcome> {
-  await vi.waitFor(async () => expect(await available(graph)).toBe(2), WITHIN)
+  await persist(async () => expect(await available(graph)).toBe(2))
   const from = await persist(() => story.streamCursors(graph))
   const updates = story.followAllocations(graph, from.allocations.streamCursor)
   const inbox = story.followInbox(graph, from.inbox.streamCursor)
@@ -42,7 +43,7 @@ export async function mainJob(
   const running = await reached(graph, id, 'RUNNING')
   expect(running.gpuModel.name).toContain('A100')
   expect(new Set(running.slots.map((it) => it.gpuUuid)).size).toBe(2)
-  expect(await available(graph)).toBe(0)
+  await persist(async () => expect(await available(graph)).toBe(0))
   await between('running')
 
   const sshOutput = await persist(() =>
@@ -51,13 +52,13 @@ export async function mainJob(
   const terminalOutput = await persist(() => echoInTerminal(graph, id))
   await between('used')
 
-  await vi.waitFor(async () => expect(await charged(graph, id)).toBeGreaterThan(0), WITHIN)
+  await persist(async () => expect(await charged(graph, id)).toBeGreaterThan(0))
   await between('billed')
 
   await persist(() => story.releaseAllocation(graph, id))
   await between('releasing')
   await reached(graph, id, 'RELEASED')
-  await vi.waitFor(async () => expect(await available(graph)).toBe(2), WITHIN)
+  await persist(async () => expect(await available(graph)).toBe(2))
   await vi.waitFor(() => {
     expect(ofAllocation(updates.items, id).at(-1)?.event.state).toBe('RELEASED')
     expect(inboxOf(inbox.items, id).at(-1)?.notification.kind).toBe('ALLOCATION_RELEASED')
@@ -99,9 +100,28 @@ export function expectWhole({ updates, inbox, sshOutput, terminalOutput }: Outco
   expect(terminalOutput).toContain('berth-42-berth')
 }
 
-/** As a good client does: the same request again when the platform says that it may be retried. */
+/**
+ * As a good client does: the same request again as long as the platform says that it may be retried,
+ * or is not there to say anything. Any other refusal fails at once.
+ */
 export async function persist<T>(ask: () => Promise<T>): Promise<T> {
-  return await vi.waitFor(ask, WITHIN)
+  const deadline = Date.now() + WITHIN.timeout
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!mayPass(error) || Date.now() > deadline) throw error
+    }
+    await delay(WITHIN.interval)
+  }
+}
+
+const PASSING_CODES = [null, 'UPSTREAM_UNAVAILABLE', 'UNAVAILABLE', 'TIMEOUT']
+
+function mayPass(error: unknown): boolean {
+  if (error instanceof OperationFailed) return error.isRetryable
+  if (error instanceof TerminalClosed) return PASSING_CODES.includes(error.code)
+  return true // Of the network, or of an assertion that may come true.
 }
 
 export async function reached(
@@ -109,11 +129,11 @@ export async function reached(
   id: string,
   state: string,
 ): Promise<story.AllocationView> {
-  return await vi.waitFor(async () => {
+  return await persist(async () => {
     const allocation = await story.readAllocation(graph, id)
     expect(allocation.state).toBe(state)
     return allocation
-  }, WITHIN)
+  })
 }
 
 async function available(graph: GraphClient): Promise<number> {

@@ -19,7 +19,9 @@ const turbo = spawn(
   [
     'run',
     'check',
+    'lint',
     'test',
+    'evidence',
     '--continue=dependencies-successful',
     '--env-mode=loose',
     '--output-logs=new-only',
