@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { createAssertionSigner } from '@berth/platform/assertion'
+import { type AssertionSigner, createAssertionSigner } from '@berth/platform/assertion'
 import { systemClock } from '@berth/platform/clock'
 import { createCommandClient } from '@berth/platform/commands'
 import type { HttpServer } from '@berth/platform/http'
@@ -10,6 +10,7 @@ import { createPeers } from '@berth/platform/peers'
 import { createPolicyClient } from '@berth/platform/policy-client'
 import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { loadKeys } from '@berth/platform/trusted-keys'
+import { readPolicies } from '@berth/schema/commands/policy'
 import { createAdmit } from './admit/admit.ts'
 import { createDocuments } from './admit/documents.ts'
 import { createRates } from './admit/rates.ts'
@@ -24,10 +25,9 @@ import { buildGraph } from './federation/graph.ts'
 import { createApolloServer } from './http/apollo.ts'
 import { graphqlRoutes } from './http/graphql.ts'
 import { peersReady } from './http/platform-ready.ts'
-import { createOpenSubscription } from './subscriptions/open.ts'
+import { createOpenSubscription, type StreamLimits } from './subscriptions/open.ts'
 import { createPlanner } from './subscriptions/plan.ts'
 import { createSessions } from './subscriptions/session.ts'
-import type { Backoff } from './subscriptions/stream.ts'
 import { createUpstreams } from './subscriptions/upstreams.ts'
 import { serveWebSockets } from './subscriptions/websocket.ts'
 
@@ -37,8 +37,9 @@ export type GatewayOptions = {
   /** The committed one, unless a test brings its own. */
   readonly supergraphSdl?: string
   readonly dataSourceLimits?: DataSourceLimits
-  readonly backoff?: Backoff
-  readonly maxQueuedEvents?: number
+  readonly streamLimits?: StreamLimits
+  /** Signs who asks with another lifetime. */
+  readonly signer?: AssertionSigner
 }
 
 /** The whole gateway, on its port; the scope's disposal drains it. */
@@ -54,8 +55,14 @@ export async function openGateway(
   const hints = scope.adopt(createHints(redis, log), (it) => it.close())
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const commands = createCommandClient({ service: 'gateway', privateJwk, peers, metrics })
-  const policy = scope.use(createPolicyClient({ commands, hints, log }))
-  const signer = createAssertionSigner({ issuer: 'gateway', privateJwk, clock })
+  const policy = scope.use(
+    createPolicyClient({
+      read: (input, by) => commands.call(readPolicies, input, by),
+      hints,
+      log,
+    }),
+  )
+  const signer = options.signer ?? createAssertionSigner({ issuer: 'gateway', privateJwk, clock })
 
   const graph = buildGraph(options.supergraphSdl ?? readFileSync(SUPERGRAPH, 'utf8'))
   const limits = options.dataSourceLimits
@@ -107,8 +114,7 @@ export async function openGateway(
       upstreams,
       executor,
       signer,
-      backoff: options.backoff,
-      maxQueued: options.maxQueuedEvents,
+      ...(options.streamLimits ? { limits: options.streamLimits } : {}),
     }),
     schema: graph.schema,
     log,

@@ -149,7 +149,11 @@ export async function openTestPlatform({
     }
   }
 
-  async function gateway({ env, ...options }: TestGatewayOptions = {}): Promise<TestGateway> {
+  async function gateway({
+    env,
+    streamLimits,
+    ...options
+  }: TestGatewayOptions = {}): Promise<TestGateway> {
     const own = new AsyncDisposableStack()
     const metrics = createMetrics({ service: 'gateway' })
     const config = {
@@ -162,7 +166,11 @@ export async function openTestPlatform({
     const http = await openGateway(
       own,
       { config, log: logOf('gateway'), metrics } as Service<typeof gatewayConfig>,
-      { supergraphSdl: testSupergraph(), backoff: { baseMs: 20, maxMs: 100 }, ...options },
+      {
+        supergraphSdl: testSupergraph(),
+        streamLimits: { backoff: { baseMs: 20, maxMs: 100 }, ...streamLimits },
+        ...options,
+      },
     )
     scope.defer(() => own.disposeAsync())
     return {

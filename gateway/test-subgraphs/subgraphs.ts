@@ -7,11 +7,10 @@ import { DomainError } from '@berth/platform/errors'
 import { follow } from '@berth/platform/follow'
 import type { HttpServer } from '@berth/platform/http'
 import type { Service } from '@berth/platform/lifecycle'
-import { PoliciesRead } from '@berth/platform/policy-contract'
 import { channelOf, closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { type Resolvers, type SubgraphRequest, startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
-import { resolveActor } from '@berth/schema/commands/policy'
+import { readPolicies, resolveActor } from '@berth/schema/commands/policy'
 import { allowAll, sdlOf } from './sdl.ts'
 
 export type SubgraphName = 'allocations' | 'billing' | 'inventory' | 'notifications' | 'policy'
@@ -267,7 +266,7 @@ function policyCommands({ redis }: Deps): CommandHandler[] {
         roles,
       }
     }),
-    handleCommand(PoliciesRead, async ({ keys }) => {
+    handleCommand(readPolicies, async ({ keys }) => {
       const values = await redis.hmget(POLICIES, ...keys)
       return {
         values: keys.flatMap((key, i) => {

@@ -1,7 +1,7 @@
 import { ErrorCode, type JsMsg, NatsError } from 'nats'
 import { pause, unlessAborted } from './abort.ts'
-import type { ConsumeOptions } from './bus.ts'
 import type { Link } from './bus-nats-link.ts'
+import type { ConsumeOptions } from './bus-port.ts'
 import type { Log } from './log.ts'
 
 /** A pull waits so long for a message; the request itself a little longer, to hear the answer. */

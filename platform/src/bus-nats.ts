@@ -8,9 +8,9 @@ import {
   RetentionPolicy,
   StorageType,
 } from 'nats'
-import type { Bus, ConsumeOptions, StreamState } from './bus.ts'
 import { consumeWith } from './bus-nats-consumer.ts'
 import { openLink, REQUEST_TIMEOUT_MS } from './bus-nats-link.ts'
+import { type Bus, type ConsumeOptions, OutOfStep, type StreamState } from './bus-port.ts'
 import type { Log } from './log.ts'
 
 // The client's last release points to its successors, @nats-io/transport-node and
@@ -23,12 +23,14 @@ const STREAM_NOT_FOUND = 10_059
 const CONSUMER_NOT_FOUND = 10_014
 const WRONG_LAST_SEQUENCE = 10_071
 
-/** The stream's last message is not the one the publisher takes it for. */
-export class OutOfStep extends Error {
-  override readonly name = 'OutOfStep'
-}
-
-export function connectNats({ url, name, log }: { url: string; name: string; log: Log }): Bus {
+/**
+ * A bus over NATS JetStream. Connects in the background and reconnects for ever: calls fail while
+ * the server is away, and consumers wait.
+ *
+ * @param url `?namespace=x` keeps everything of x apart from everything else on that server
+ * @param name shown on the server
+ */
+export function openBus({ url, name, log }: { url: string; name: string; log: Log }): Bus {
   const { options, namespace } = parseUrl(url)
   const prefix = namespace === '' ? '' : `${namespace}.`
   const link = openLink({ ...options, name }, log)

@@ -19,7 +19,7 @@ export {
 export type CommandContext = {
   /** For whom the caller acts; the calling service itself when it named nobody. */
   readonly actor: Actor
-  /** The same for every attempt at one command: the handler's transaction dedupes by it. */
+  /** The same for every attempt at one command: for a handler whose input alone does not tell a repetition. */
   readonly commandId: string
   /** Name of the calling service. */
   readonly caller: string

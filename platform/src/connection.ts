@@ -81,7 +81,7 @@ function encode(key: string): string {
 function decode(cursor: string): string {
   const text = cursor.length <= MAX_KEY * 2 ? Buffer.from(cursor, 'base64url').toString() : ''
   const key = text.slice(PREFIX.length)
-  if (!text.startsWith(PREFIX) || key === '' || encode(key) !== cursor) {
+  if (!text.startsWith(PREFIX) || key === '' || key.includes('\0') || encode(key) !== cursor) {
     throw new DomainError('BAD_INPUT', '`after` is not a cursor of this list: leave it out')
   }
   return key

@@ -5,7 +5,6 @@ import {
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto'
-import type { KekProvider } from './kek.ts'
 
 declare const encrypted: unique symbol
 
@@ -44,6 +43,15 @@ export type SecretEnvelope = {
    * it is already. @throws {EnvelopeError} when it does not open here.
    */
   rewrap(sealed: string, aad: Aad): Promise<Encrypted<string>>
+}
+
+/** Port: what wraps data keys. A local file here; a cloud's key service elsewhere. */
+export type KekProvider = {
+  /** Id of the key that `wrap` uses now. */
+  currentId(): Promise<string>
+  wrap(dataKey: Uint8Array): Promise<{ kekId: string; wrapped: Uint8Array }>
+  /** @throws {EnvelopeError} UNKNOWN_KEY or REFUSED. */
+  unwrap(kekId: string, wrapped: Uint8Array): Promise<Uint8Array>
 }
 
 /**

@@ -1,3 +1,4 @@
+import { within } from './abort.ts'
 import type { Log } from './log.ts'
 
 export type ReadinessChecks = Readonly<Record<string, () => Promise<void>>>
@@ -17,7 +18,7 @@ export async function readiness(
   const results = await Promise.all(
     Object.entries(checks).map(async ([name, check]) => {
       try {
-        await within(check(), CHECK_TIMEOUT_MS)
+        await within(CHECK_TIMEOUT_MS, check(), `no answer within ${CHECK_TIMEOUT_MS} ms`)
         return [name, 'ok'] as const
       } catch (err) {
         log.warn({ err, check: name }, 'readiness check failed')
@@ -28,14 +29,4 @@ export async function readiness(
   if (draining) results.push(['draining', 'failed'])
   const isReady = results.every(([, result]) => result === 'ok')
   return { status: isReady ? 'ready' : 'not ready', checks: Object.fromEntries(results) }
-}
-
-async function within(promise: Promise<void>, ms: number): Promise<void> {
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms)
-  try {
-    await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -1,9 +1,17 @@
 import { PrismaClient } from '@berth/prisma/billing'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { anonymous, createActor, serviceActor } from './actor.ts'
 import { type Database, openDatabase } from './database.ts'
-import { parseIdempotencyKey, requestHash, withIdempotency } from './idempotency.ts'
-import { newUuid } from './ids.ts'
+import {
+  clientScope,
+  idempotent,
+  parseIdempotencyKey,
+  refuseIdempotencyKey,
+  requestHash,
+  withIdempotency,
+} from './idempotency.ts'
+import { newId, newUuid } from './ids.ts'
 import type { Sql } from './sql.ts'
 import { type TestDatabase, testDatabase } from './test-kit/index.ts'
 
@@ -158,6 +166,62 @@ test('an expired key is free again', async () => {
     await database.sqlTransaction((sql) => withIdempotency(sql, call, effectIn(sql, key)))
   }
   expect(await countOf(key)).toBe(2)
+})
+
+const personOf = (organizationId = newId('org'), subject = newId('usr')) =>
+  createActor({ kind: 'person', organizationId, subject })
+
+test('people meet in no key: not two of an organization, nor one person in two', async () => {
+  const [org, user] = [newId('org'), newId('usr')]
+  const people = [
+    personOf(org, user),
+    personOf(org),
+    personOf(newId('org'), user),
+    createActor({ kind: 'person', subject: user }),
+    createActor({ kind: 'api-key', organizationId: org }),
+  ]
+  const mark = newUuid()
+  const call = (actor: (typeof people)[number], input: unknown) =>
+    database.sqlTransaction((sql) =>
+      idempotent(sql, { actor, idempotencyKey: '"my-first"' }, 'add', input, effectIn(sql, mark)),
+    )
+  // Each asks for something else under README's own key, and each is answered, once.
+  for (const [i, actor] of people.entries()) {
+    const receipt = await call(actor, { i })
+    expect(await call(actor, { i })).toEqual(receipt)
+    await expect(call(actor, { i: -1 })).rejects.toMatchObject({ code: 'IDEMPOTENCY_MISMATCH' })
+  }
+  expect(await countOf(mark)).toBe(people.length)
+  expect(clientScope(people[0]!)).toBe(`client:${org}:${user}`)
+  expect(clientScope(people[3]!)).toBe(`client:-:${user}`)
+  expect(clientScope(people[4]!)).toBe(`client:${org}:-`)
+})
+
+test('who is nobody in particular has no keys, and no key is no promise', async () => {
+  const mark = newUuid()
+  const call = (actor: typeof anonymous, idempotencyKey: string | null) =>
+    database.sqlTransaction((sql) =>
+      idempotent(sql, { actor, idempotencyKey }, 'add', {}, effectIn(sql, mark)),
+    )
+  await expect(call(anonymous, 'k')).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
+  await expect(call(serviceActor('billing'), 'k')).rejects.toMatchObject({ code: 'FORBIDDEN' })
+  await expect(call(personOf(), '')).rejects.toMatchObject({ code: 'BAD_INPUT' })
+  expect(await countOf(mark)).toBe(0)
+  const actor = personOf()
+  for (const _ of [1, 2]) await call(actor, null)
+  expect(await countOf(mark)).toBe(2)
+})
+
+test('a key that cannot be honoured is refused, and the error says why', () => {
+  refuseIdempotencyKey({ idempotencyKey: null }, 'ask', 'ask again')
+  for (const idempotencyKey of ['', 'k']) {
+    expect(() => refuseIdempotencyKey({ idempotencyKey }, 'ask', 'ask again')).toThrow(
+      expect.objectContaining({
+        code: 'BAD_INPUT',
+        message: 'ask takes no Idempotency-Key: ask again',
+      }),
+    )
+  }
 })
 
 test('the hash of a request depends on what it says and not on how', () => {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { type Actor, subjectOf } from './actor.ts'
 import { DomainError } from './errors.ts'
 import type { Sql } from './sql.ts'
 
@@ -11,7 +12,7 @@ export type Json =
   | { readonly [key: string]: Json }
 
 export type IdempotentCall = {
-  /** Whose keys: `client:<organization>` or `command:<calling service>`. */
+  /** Whose keys: `clientScope` or `command:<calling service>`. */
   scope: string
   key: string
   operation: string
@@ -19,6 +20,57 @@ export type IdempotentCall = {
   requestHash: string
   /** How long the key is remembered. */
   ttlHours?: number
+}
+
+/** Who asks a mutation, and the `Idempotency-Key` as the client sent it. */
+export type Keyed = { readonly actor: Actor; readonly idempotencyKey: string | null }
+
+/**
+ * A use case: runs the effect of a mutation, and under a key once.
+ *
+ * @param sql of the effect's transaction
+ * @param input what the client asked for: under the same key it must be the same
+ * @param effect returns what may be stored and told again, which no secret may be
+ * @throws {DomainError} BAD_INPUT when the key is none, otherwise as `withIdempotency`
+ */
+export async function idempotent<T extends Json>(
+  sql: Sql,
+  { actor, idempotencyKey }: Keyed,
+  operation: string,
+  input: unknown,
+  effect: () => Promise<T>,
+): Promise<T> {
+  if (idempotencyKey === null) return effect()
+  const key = parseIdempotencyKey(idempotencyKey)
+  const call = { scope: clientScope(actor), key, operation, requestHash: requestHash(input) }
+  return withIdempotency(sql, call, effect)
+}
+
+/**
+ * For a mutation that cannot be told again: a key that was ignored would promise what is not kept.
+ *
+ * @param why ends the sentence "takes no Idempotency-Key: "
+ * @throws {DomainError} BAD_INPUT when a key was sent
+ */
+export function refuseIdempotencyKey(
+  { idempotencyKey }: Pick<Keyed, 'idempotencyKey'>,
+  operation: string,
+  why: string,
+): void {
+  if (idempotencyKey === null) return
+  throw new DomainError('BAD_INPUT', `${operation} takes no Idempotency-Key: ${why}`)
+}
+
+/**
+ * Whose keys a client's are: those of one person in one organization, so that no two people meet in
+ * a key. Keys of an organization that stand for no person share theirs.
+ *
+ * @throws {DomainError} UNAUTHENTICATED, FORBIDDEN for who is neither a person nor in an organization
+ */
+export function clientScope(actor: Actor): string {
+  const { organizationId } = actor
+  if (organizationId === null) return `client:-:${actor.subject}`
+  return `client:${organizationId}:${subjectOf(actor) ?? '-'}`
 }
 
 /**

@@ -1,17 +1,9 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import { EnvelopeError } from './envelope.ts'
+import { EnvelopeError, type KekProvider } from './envelope.ts'
 import type { KeyEncryptionKeys } from './trusted-keys.ts'
 
+export type { KekProvider } from './envelope.ts'
 export type { KeyEncryptionKeys } from './trusted-keys.ts'
-
-/** Port: what wraps data keys. A local file here; a cloud's key service elsewhere. */
-export type KekProvider = {
-  /** Id of the key that `wrap` uses now. */
-  currentId(): Promise<string>
-  wrap(dataKey: Uint8Array): Promise<{ kekId: string; wrapped: Uint8Array }>
-  /** @throws {EnvelopeError} UNKNOWN_KEY or REFUSED. */
-  unwrap(kekId: string, wrapped: Uint8Array): Promise<Uint8Array>
-}
 
 /**
  * Wraps with AES-256-GCM under keys from a local file, into nonce, wrapped key and tag. Old keys stay

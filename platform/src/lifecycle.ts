@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { within } from './abort.ts'
 import { loadConfig, type ServiceConfig, type serviceConfig } from './config.ts'
 import { createLog, type Log } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -53,13 +54,13 @@ export async function runService<S extends z.ZodRawShape & typeof serviceConfig>
     const shown =
       err instanceof Error && err.name === 'ConfigError' ? { reason: err.message } : { err }
     log.fatal(shown, 'failed to start')
-    await within(scope.disposeAsync(), CLOSE_SECONDS).catch(() => undefined)
+    await disposed(scope, CLOSE_SECONDS).catch(() => undefined)
     exit(log, 1, {}, 'not started')
   }
 
   log.info({ signal: await stopped.promise, drainSeconds }, 'draining')
   try {
-    await within(scope.disposeAsync(), drainSeconds + CLOSE_SECONDS)
+    await disposed(scope, drainSeconds + CLOSE_SECONDS)
   } catch (err) {
     exit(log, 1, { err }, 'not drained cleanly')
   }
@@ -73,12 +74,6 @@ function exit(log: Log, code: number, fields: object, message: string): never {
   process.exit(code)
 }
 
-async function within(promise: Promise<void>, seconds: number): Promise<void> {
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error(`not done within ${seconds} s`)), seconds * 1000)
-  try {
-    await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
+function disposed(scope: AsyncDisposableStack, seconds: number): Promise<void> {
+  return within(seconds * 1_000, scope.disposeAsync(), `not done within ${seconds} s`)
 }

@@ -1,10 +1,10 @@
 import { expect, test, vi } from 'vitest'
-import { createActor } from './actor.ts'
+import { anonymous, createActor } from './actor.ts'
 import { fakeClock } from './clock.ts'
 import { DomainError } from './errors.ts'
 import { newId } from './ids.ts'
 import { createLog } from './log.ts'
-import { createPolicyClient, type PolicyReader } from './policy-client.ts'
+import { createPolicyClient, type PolicyRead } from './policy-client.ts'
 import {
   type Channel,
   closeRedis,
@@ -23,6 +23,8 @@ const person = createActor({
   roles: ['member'],
 })
 
+const unavailable = { code: 'UNAVAILABLE' }
+
 function setup() {
   const clock = fakeClock()
   const policies: Record<string, unknown> = {
@@ -31,16 +33,14 @@ function setup() {
   const reads: { keys: string[]; organizationId?: string | undefined }[] = []
   let gate: Promise<unknown> = Promise.resolve()
   let isDown = false
-  const commands: PolicyReader = {
-    call: async (_contract, input) => {
-      reads.push(input)
-      if (isDown) throw new DomainError('UPSTREAM_UNAVAILABLE', 'policy does not answer')
-      const values = input.keys
-        .filter((key) => Object.hasOwn(policies, key))
-        .map((key) => ({ key, version: 1, value: structuredClone(policies[key]) as never }))
-      await gate
-      return { values }
-    },
+  const read: PolicyRead = async (input) => {
+    reads.push(input)
+    if (isDown) throw new DomainError('UPSTREAM_UNAVAILABLE', 'policy does not answer')
+    const values = input.keys
+      .filter((key) => Object.hasOwn(policies, key))
+      .map((key) => ({ key, value: structuredClone(policies[key]) }))
+    await gate
+    return { values }
   }
   let hear: OnHint = () => undefined
   const end = vi.fn()
@@ -52,7 +52,7 @@ function setup() {
     },
   }
   const log = createLog({ service: 's', instance: 's-1', level: 'silent' })
-  const client = createPolicyClient({ commands, hints, log, clock, maxAgeSeconds: 2 })
+  const client = createPolicyClient({ read, hints, log, clock, maxAgeSeconds: 2 })
   return {
     client,
     clock,
@@ -154,7 +154,7 @@ test('a lost invalidation is healed within the greatest age, and at once when th
   expect(await client.value('quota.gpus')).toBe(2)
 })
 
-test('while policy is down, what is known serves for five minutes, and then nothing is granted', async () => {
+test('while policy is down, what is known serves for five minutes, and then it is UNAVAILABLE', async () => {
   const { client, clock, reads, down } = setup()
   expect(await client.can(person, 'image:read')).toBe(true)
   down(true)
@@ -164,10 +164,8 @@ test('while policy is down, what is known serves for five minutes, and then noth
   expect(await client.can(person, 'image:read')).toBe(true)
   expect(reads).toHaveLength(asked)
   clock.advance(101)
-  expect(await client.can(person, 'image:read')).toBe(false)
-  await expect(client.value('authz.roles', { organizationId: org })).rejects.toMatchObject({
-    code: 'UNAVAILABLE',
-  })
+  await expect(client.can(person, 'image:read')).rejects.toMatchObject(unavailable)
+  await expect(client.value('authz.roles')).rejects.toMatchObject(unavailable)
   down(false)
   clock.advance(2)
   expect(await client.can(person, 'image:read')).toBe(true)
@@ -178,14 +176,36 @@ test('while policy is down, what was changed is not served as it was', async () 
   expect(await client.can(person, 'image:read')).toBe(true)
   down(true)
   invalidate('authz.roles')
-  expect(await client.can(person, 'image:read')).toBe(false)
+  await expect(client.can(person, 'image:read')).rejects.toMatchObject(unavailable)
 })
 
-test('with nothing known, or with a value that is no set of roles, nothing is granted', async () => {
-  const { client, policies, down, clock } = setup()
+test('with nothing known it is UNAVAILABLE: neither granted nor refused for good', async () => {
+  const { client, down, clock } = setup()
   down(true)
-  expect(await client.can(person, 'image:read')).toBe(false)
+  for (const action of ['image:read', 'image:none']) {
+    await expect(client.can(person, action)).rejects.toMatchObject(unavailable)
+  }
+  expect(await client.can(anonymous, 'image:read'), 'who has no role needs no policy').toBe(false)
   down(false)
+  clock.advance(2)
+  expect(await client.can(person, 'image:read')).toBe(true)
+})
+
+test('roles are the platform’s: people of a hundred organizations are one read', async () => {
+  const { client, reads, clock } = setup()
+  const people = Array.from({ length: 100 }, () =>
+    createActor({ kind: 'person', organizationId: newId('org'), roles: ['member'] }),
+  )
+  for (const _ of [1, 2]) {
+    reads.length = 0
+    for (const it of people) expect(await client.can(it, 'image:read')).toBe(true)
+    expect(reads).toEqual([{ keys: ['authz.roles'] }])
+    clock.advance(3)
+  }
+})
+
+test('a value that is no set of roles, or none at all, grants nothing', async () => {
+  const { client, policies, clock } = setup()
   policies['authz.roles'] = { member: '*' }
   clock.advance(5)
   expect(await client.can(person, 'image:read')).toBe(false)
@@ -206,11 +226,9 @@ test('over a real Redis, a change is seen by the next decision after its message
   const redis = openRedis(redisServer.url, log)
   const hints = createHints(redis, log)
   let gpus = 8
-  const commands: PolicyReader = {
-    call: async () => ({ values: [{ key: 'quota.gpus', version: 1, value: gpus }] }),
-  }
+  const read: PolicyRead = async () => ({ values: [{ key: 'quota.gpus', value: gpus }] })
   // The clock stands still: nothing but the message can make it read again.
-  const client = createPolicyClient({ commands, hints, log, clock: fakeClock() })
+  const client = createPolicyClient({ read, hints, log, clock: fakeClock() })
   expect(await client.value('quota.gpus')).toBe(8)
   gpus = 0
   await hints.publish(policyInvalidateChannel('quota.gpus'), '2')

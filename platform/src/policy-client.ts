@@ -6,7 +6,7 @@ import { DomainError } from './errors.ts'
 import { newUuid } from './ids.ts'
 import type { Log } from './log.ts'
 import { createLru } from './lru.ts'
-import { PoliciesRead, ROLES_POLICY, RolesPolicy } from './policy-contract.ts'
+import { ROLES_POLICY, RolesPolicy } from './policy-roles.ts'
 import { type Hints, policyInvalidateChannel } from './pubsub.ts'
 
 /** Whose policies: an organization's over the platform's, or the platform's alone. */
@@ -15,7 +15,10 @@ export type PolicyScope = { organizationId?: string | null }
 export type PolicyClient = {
   /**
    * Whether the policies grant the actor this action, such as `allocation:create`. An API key is
-   * granted what its roles grant, within its scopes. No when there is nothing to decide by.
+   * granted what its roles grant, within its scopes.
+   *
+   * @throws {DomainError} UNAVAILABLE when policy cannot be asked and nothing recent is known: that
+   *   is no grant, and no refusal that a client would take for final
    */
   can(actor: Actor, action: string): Promise<boolean>
   /**
@@ -26,14 +29,15 @@ export type PolicyClient = {
   value(key: string, scope?: PolicyScope): Promise<unknown>
 }
 
-/** A command client, or in policy itself whatever answers the same question. */
-export type PolicyReader = {
-  call(
-    contract: typeof PoliciesRead,
-    input: z.output<typeof PoliciesRead.input>,
-    options: CallOptions,
-  ): Promise<z.output<typeof PoliciesRead.output>>
-}
+/**
+ * Asks for the values of policies as they hold in an organization, or on the platform when none is
+ * named: a command of policy's, or in policy itself what answers it. A key without a value is left
+ * out of the answer.
+ */
+export type PolicyRead = (
+  input: { keys: string[]; organizationId?: string },
+  options: CallOptions,
+) => Promise<{ values: readonly { key: string; value: unknown }[] }>
 
 type Entry = { value: unknown; readAt: number; evictions: number; misses: number }
 
@@ -48,13 +52,13 @@ const RETRY_SECONDS = 1
  * for five minutes.
  */
 export function createPolicyClient({
-  commands,
+  read,
   hints,
   log,
   clock = systemClock,
   maxAgeSeconds = 2,
 }: {
-  commands: PolicyReader
+  read: PolicyRead
   hints: Pick<Hints, 'subscribe'>
   log: Log
   clock?: Clock
@@ -75,13 +79,14 @@ export function createPolicyClient({
   return { can, value, [Symbol.dispose]: end }
 
   async function can(actor: Actor, action: string): Promise<boolean> {
-    try {
-      const roles = await value(ROLES_POLICY, { organizationId: actor.organizationId })
-      return isGranted(roles, actor, action)
-    } catch (err) {
-      log.error({ err, action }, 'denied: there is no policy to decide by')
-      return false
-    }
+    // No value could grant anything to who has no role: the anonymous are told to sign in also
+    // while policy is away.
+    if (actor.roles.length === 0) return false
+    // The platform's, never an organization's: read and held once and not per tenant.
+    const roles = RolesPolicy.safeParse((await value(ROLES_POLICY)) ?? {})
+    if (roles.success) return isGranted(roles.data, actor, action)
+    log.error({ err: roles.error, action }, `denied: ${ROLES_POLICY} is malformed`)
+    return false
   }
 
   async function value(key: string, { organizationId }: PolicyScope = {}): Promise<unknown> {
@@ -107,14 +112,14 @@ export function createPolicyClient({
     const flight = `${since} ${misses} ${slot}`
     const running = reads.get(flight)
     if (running) return running
-    const started = read(slot, key, organizationId, since, misses).finally(() =>
+    const started = readInto(slot, key, organizationId, since, misses).finally(() =>
       reads.delete(flight),
     )
     reads.set(flight, started)
     return started
   }
 
-  async function read(
+  async function readInto(
     slot: string,
     key: string,
     organizationId: string | null,
@@ -123,8 +128,7 @@ export function createPolicyClient({
   ): Promise<unknown> {
     const readAt = clock.now().getTime()
     try {
-      const { values } = await commands.call(
-        PoliciesRead,
+      const { values } = await read(
         { keys: [key], ...(organizationId ? { organizationId } : {}) },
         { commandId: newUuid(), timeoutMs: READ_TIMEOUT_MS },
       )
@@ -143,8 +147,7 @@ export function createPolicyClient({
   }
 }
 
-function isGranted(roles: unknown, actor: Actor, action: string): boolean {
-  const granted = RolesPolicy.parse(roles ?? {})
+function isGranted(granted: z.output<typeof RolesPolicy>, actor: Actor, action: string): boolean {
   const byRole = actor.roles.some((role) =>
     (Object.hasOwn(granted, role) ? (granted[role] ?? []) : []).some((it) => covers(it, action)),
   )

@@ -2,8 +2,10 @@ import { Redis, type RedisOptions } from 'ioredis'
 import type { Log } from './log.ts'
 
 /**
- * A connection to Redis that fails fast rather than queueing, and reconnects for ever. `keyPrefix`
- * in the URL's query is a namespace: keys carry it, and so do the channels of `createHints`.
+ * A connection to Redis that reconnects for ever. While it is away a command waits for one attempt
+ * to connect again, two seconds at most, and then fails: a short break costs nobody an error.
+ * `keyPrefix` in the URL's query is a namespace: keys carry it, and so do the channels of
+ * `createHints`.
  */
 export function openRedis(url: string, log: Log, options: RedisOptions = {}): Redis {
   const redis = new Redis(url, {

@@ -1,7 +1,17 @@
 import { unlessAborted } from './abort.ts'
-import { OutOfStep, type StreamState } from './bus.ts'
+import { type Bus, OutOfStep, type StreamState } from './bus.ts'
+import type { SqlDatabase } from './database.ts'
 import { fault } from './fault-points.ts'
-import type { RelayOptions } from './relay.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+
+export type PublisherOptions = {
+  database: SqlDatabase
+  domain: string
+  bus: Bus
+  log: Log
+  metrics: Metrics
+}
 
 const PAGE = 100
 
@@ -14,7 +24,7 @@ const PAGE = 100
  * @returns a function that resolves to whether there is more to do at once
  */
 export function createPublisher(
-  { database: { sql, sqlTransaction }, bus, domain, log, metrics }: RelayOptions,
+  { database: { sql, sqlTransaction }, bus, domain, log, metrics }: PublisherOptions,
   signal: AbortSignal,
 ): () => Promise<boolean> {
   const lag = metrics.gauge('berth_outbox_lag_seconds', 'Age of the oldest unpublished event', [

@@ -1,22 +1,13 @@
 import { createBell, repeat } from './bell.ts'
-import type { Bus } from './bus.ts'
-import type { SqlDatabase } from './database.ts'
-import type { Log } from './log.ts'
-import type { Metrics } from './metrics.ts'
 import type { Hints } from './pubsub.ts'
 import { type Leadership, takeLead } from './relay-leader.ts'
 import { assignPositions, hintPositions } from './relay-positions.ts'
-import { createPublisher } from './relay-publisher.ts'
+import { createPublisher, type PublisherOptions } from './relay-publisher.ts'
 import { sweep } from './retention.ts'
 
-export type RelayOptions = {
-  database: SqlDatabase
-  domain: string
-  bus: Bus
+export type RelayOptions = PublisherOptions & {
   /** Told of new positions, on `outboxChannel`. */
   hints?: Hints
-  log: Log
-  metrics: Metrics
   /** Ends it. */
   scope: AsyncDisposableStack
   /** How late a lost notification makes an event, and a dead leader its successor. */

@@ -220,6 +220,20 @@ test('the named rules say what is missing', async () => {
   expect(lacking.codes).toEqual(['INTERNAL'])
 })
 
+test('while the policies cannot be read, nothing is resolved, and the client may try again', async () => {
+  const can = async () => Promise.reject(new DomainError('UNAVAILABLE', 'Not now'))
+  const schema = guarded({
+    Query: { open: mayDo('a:b'), fails: or(mayDo('a:b'), mayDo('a:c')) },
+    Mutation: { change: and(isAuthenticated, mayDo('a:b')) },
+  })
+  const context = { actor: operator, policy: { can } }
+  expect(await ask('{ open fails }', context, schema)).toMatchObject({
+    data: { open: null },
+    codes: ['UNAVAILABLE', 'UNAVAILABLE'],
+  })
+  expect((await ask('mutation { change }', context, schema)).codes).toEqual(['UNAVAILABLE'])
+})
+
 async function open(field: string, context: Context, schema = guarded()) {
   const document = parse(`subscription { ${field} }`)
   const stream = await subscribe({ schema, document, contextValue: context })

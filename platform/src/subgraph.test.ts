@@ -373,6 +373,30 @@ test('an assertion that expired since is not good for one more subscription on t
   })
 })
 
+test('one that is open ends soon after its assertion, and goes on with a new one', async () => {
+  const seen: SubgraphRequest[] = []
+  const { url } = await start({
+    context: (request) => {
+      seen.push(request)
+      return { ...request }
+    },
+  })
+  const signedAt = clock.now().getTime()
+  const berthActor = await assertion()
+  // Of the verifier's tolerance, so that a part of the grace is over too.
+  clock.advance(63.9)
+  const openedAt = performance.now()
+  const payload = { query: 'subscription { never }', extensions: { berthActor } }
+  const { results, errors } = await collect(subscriber(url), payload)
+  expect(results).toEqual([])
+  expect(errors?.[0]?.extensions).toMatchObject({ code: 'UNAVAILABLE', retryable: true })
+  expect(performance.now() - openedAt).toBeGreaterThan(4_000)
+  expect(never.returned).toHaveBeenCalledOnce()
+  expect(seen[0]?.expiresAt.getTime()).toBe(Math.floor(signedAt / 1000) * 1000 + 60_000)
+  const renewed = { query: 'subscription { ticks }', extensions: { berthActor: await assertion() } }
+  expect((await collect(subscriber(url), renewed)).errors).toBeNull()
+}, 20_000)
+
 test.each([
   ['a syntax error', 'subscription {', 'BAD_INPUT'],
   ['an unknown field', 'subscription { nope }', 'BAD_INPUT'],

@@ -1,6 +1,7 @@
 import { ApolloServer, type BaseContext } from '@apollo/server'
 import { buildSubgraphSchema } from '@apollo/subgraph'
 import { type GraphQLSchema, isInterfaceType, isObjectType, parse } from 'graphql'
+import { decodeJwt } from 'jose'
 import type { Actor } from './actor.ts'
 import { ACTOR_EXTENSION, ACTOR_HEADER, createAssertionVerifier } from './assertion.ts'
 import { type Clock, systemClock } from './clock.ts'
@@ -20,6 +21,8 @@ import type { TrustedKeys } from './trusted-keys.ts'
 export type SubgraphRequest = {
   /** From a verified assertion. */
   readonly actor: Actor
+  /** When that assertion ends; a subscription ends soon after it, to be renewed. */
+  readonly expiresAt: Date
   readonly requestId: string
   /** As the client sent it, unparsed; never on a subscription. */
   readonly idempotencyKey: string | null
@@ -86,13 +89,13 @@ export async function startSubgraph<C extends BaseContext>(
   scope.defer(() => apollo.stop())
 
   const graphql = createGraphqlHandler(apollo, async (request) => {
-    const actor = await assertions.verify(textOf(request.headers[ACTOR_HEADER]))
+    const admitted = await verify(textOf(request.headers[ACTOR_HEADER]))
     const { requestId, traceparent } = request
     const idempotencyKey = textOf(request.headers['idempotency-key']) ?? null
     const { log: requestLog } = request
     const startsAfter = () => undefined
     return options.context({
-      actor,
+      ...admitted,
       requestId,
       traceparent,
       idempotencyKey,
@@ -120,14 +123,23 @@ export async function startSubgraph<C extends BaseContext>(
     schema,
     log,
     metrics,
+    clock,
     contextOf: async ({ extensions, ...request }) => {
-      const actor = await assertions.verify(textOf(extensions[ACTOR_EXTENSION]))
-      return options.context({ ...request, actor, idempotencyKey: null })
+      const admitted = await verify(textOf(extensions[ACTOR_EXTENSION]))
+      const context = options.context({ ...request, ...admitted, idempotencyKey: null })
+      return { context, expiresAt: admitted.expiresAt }
     },
   })
   scope.defer(async () => void (await Promise.all([http.close(), closeSockets()])))
   log.info({ url: http.url }, 'listening')
   return { ...http, schema }
+
+  async function verify(token: string | undefined): Promise<{ actor: Actor; expiresAt: Date }> {
+    const actor = await assertions.verify(token)
+    // It has been verified, so it is there and it ends.
+    const { exp = 0 } = decodeJwt(token ?? '')
+    return { actor, expiresAt: new Date(exp * 1000) }
+  }
 }
 
 /** @throws {TypeError} when a resolver is of no type or field: Apollo's builder would drop it unseen */

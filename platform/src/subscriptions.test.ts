@@ -1,8 +1,9 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { buildSchema } from 'graphql'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { DomainError } from './errors.ts'
 import { createLog } from './log.ts'
@@ -14,7 +15,7 @@ afterEach(async () => {
   for (const dispose of scope.splice(0).reverse()) await dispose()
 })
 
-async function connectTo(initSeconds: number) {
+async function connectTo(initSeconds: number, livesMs = 60_000) {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const close = serveSubscriptions({
@@ -24,9 +25,10 @@ async function connectTo(initSeconds: number) {
     log: createLog({ service: 's', instance: 's-1', level: 'silent' }),
     metrics: createMetrics({ service: 's' }),
     initSeconds,
+    graceSeconds: 0.05,
     contextOf: async ({ extensions, startsAfter }) => {
       if (extensions.good !== true) throw new DomainError('UNAUTHENTICATED', 'No')
-      return { startsAfter }
+      return { context: { startsAfter }, expiresAt: new Date(Date.now() + livesMs) }
     },
   })
   scope.push(async () => {
@@ -40,14 +42,42 @@ async function connectTo(initSeconds: number) {
 }
 
 // The default resolver of `a` gives no iterable.
-const schema = buildSchema('type Query { a: Int } type Subscription { a: Int counted: Int }')
-const { counted } = schema.getSubscriptionType()?.getFields() ?? {}
+const schema = buildSchema(
+  'type Query { a: Int } type Subscription { a: Int counted: Int quiet: Int busy: Int }',
+)
+const { counted, quiet, busy } = schema.getSubscriptionType()?.getFields() ?? {}
 if (counted) {
   counted.subscribe = (_root, _args, context: { startsAfter(it: string): void }) => {
     context.startsAfter('c0')
     return (async function* () {
       yield { counted: 1 }
     })()
+  }
+}
+
+const released = { quiet: vi.fn(), busy: vi.fn() }
+if (quiet) {
+  quiet.subscribe = () => ({
+    next: () => new Promise(() => undefined),
+    return: async () => {
+      released.quiet()
+      return { done: true, value: undefined }
+    },
+    [Symbol.asyncIterator]() {
+      return this
+    },
+  })
+}
+if (busy) {
+  busy.subscribe = async function* () {
+    try {
+      for (let n = 0; ; n++) {
+        await delay(1)
+        yield { busy: n }
+      }
+    } finally {
+      released.busy()
+    }
   }
 }
 
@@ -120,4 +150,51 @@ test('who asks where a durable stream starts is told before its first event', as
     ])
   await expect.poll(() => messages.find(({ id }) => id === '2')).toEqual({ ...next, id: '2' })
   socket.terminate()
+})
+
+test.each(['quiet', 'busy'] as const)(
+  'one on a %s stream ends for a while, and alone, once who asked is no longer vouched for',
+  async (field) => {
+    released[field].mockClear()
+    const socket = await connectTo(5, 150)
+    const openedAt = performance.now()
+    const ended: Record<string, unknown>[] = []
+    let lastAt = 0
+    socket.on('message', (data) => {
+      const message = JSON.parse(String(data))
+      if (message.type === 'next') lastAt = performance.now() - openedAt
+      if (message.type === 'error' || message.type === 'complete') ended.push(message)
+    })
+    socket.send(init)
+    await once(socket, 'message')
+    socket.send(subscribe(true, `subscription { ${field} }`))
+    await expect.poll(() => ended.length).toBe(1)
+    expect(performance.now() - openedAt).toBeGreaterThan(150)
+    expect(ended[0]).toMatchObject({
+      id: '1',
+      type: 'error',
+      payload: [{ extensions: { code: 'UNAVAILABLE', retryable: true } }],
+    })
+    await expect.poll(() => released[field].mock.calls.length).toBe(1)
+    // Nothing came after its end, and it can be asked for again on the same socket.
+    expect(lastAt).toBeLessThanOrEqual(performance.now() - openedAt)
+    socket.send(subscribe(true, 'subscription { counted }'))
+    await expect.poll(() => ended.at(-1)?.type).toBe('complete')
+    expect(ended).toHaveLength(2)
+  },
+)
+
+test('what was ended by its subscriber is let go of once, and leaves no timer to end it', async () => {
+  released.quiet.mockClear()
+  const socket = await connectTo(5, 100)
+  socket.send(init)
+  await once(socket, 'message')
+  const messages: string[] = []
+  socket.on('message', (data) => messages.push(String(data)))
+  socket.send(subscribe(true, 'subscription { quiet }'))
+  await delay(20)
+  socket.send('{"id":"1","type":"complete"}')
+  await delay(250)
+  expect(released.quiet).toHaveBeenCalledOnce()
+  expect(messages).toEqual([])
 })

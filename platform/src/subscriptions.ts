@@ -12,6 +12,7 @@ import {
 import type { SubscribePayload } from 'graphql-ws'
 import { useServer } from 'graphql-ws/use/ws'
 import { WebSocketServer } from 'ws'
+import { type Clock, systemClock } from './clock.ts'
 import { DomainError, toGraphQLError } from './errors.ts'
 import { codeOfErrors, operationCounter } from './graphql-http.ts'
 import { newUuid } from './ids.ts'
@@ -31,7 +32,13 @@ export type SubscribeRequest = {
   readonly log: Log
 }
 
+/** An operation that may run, and until when whoever asks for it has been vouched for. */
+export type Admitted = { readonly context: object; readonly expiresAt: Date }
+
 const MAX_MESSAGE_BYTES = 1024 * 1024
+
+/** For whoever subscribed to renew what they were vouched for with, and for clocks that differ. */
+const GRACE_SECONDS = 10
 
 /** In `extensions`: `true` when asked for, and the cursor in a `next` message of its own. */
 export const START_EXTENSION = 'berthStartsAfter'
@@ -39,6 +46,9 @@ export const START_EXTENSION = 'berthStartsAfter'
 /**
  * Serves subscriptions over graphql-ws on an HTTP server. Each subscribe message is a request of
  * its own: one socket carries many actors.
+ *
+ * An operation ends with UNAVAILABLE soon after who asked is no longer vouched for: who subscribes
+ * again, as whoever they are by then, goes on from their position.
  *
  * @param contextOf makes a fresh context for each operation, or throws
  * @param initSeconds a socket on which no operation was admitted by then is closed with 4408
@@ -51,20 +61,25 @@ export function serveSubscriptions({
   contextOf,
   log,
   metrics,
+  clock = systemClock,
   initSeconds = 10,
+  graceSeconds = GRACE_SECONDS,
 }: {
   server: Server
   path: string
   schema: GraphQLSchema
-  contextOf: (request: SubscribeRequest) => Promise<object>
+  contextOf: (request: SubscribeRequest) => Promise<Admitted>
   log: Log
   metrics: Metrics
+  clock?: Clock
   initSeconds?: number
+  graceSeconds?: number
 }): () => Promise<void> {
   const operations = operationCounter(metrics)
   const open = metrics.gauge('berth_graphql_sockets', 'Open graphql-ws sockets')
   const requests = new WeakMap<SubscribePayload, SubscribeRequest>()
   const starts = new WeakMap<SubscribePayload, string>()
+  const endings = new WeakMap<SubscribePayload, number>()
   const admitted = new WeakSet<object>()
   const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES })
 
@@ -89,7 +104,9 @@ export function serveSubscriptions({
         }
         requests.set(payload, request)
         try {
-          const args = admit(schema, payload, await contextOf(request))
+          const { context, expiresAt } = await contextOf(request)
+          const args = admit(schema, payload, context)
+          endings.set(payload, expiresAt.getTime() + graceSeconds * 1000)
           admitted.add(extra.socket)
           return args
         } catch (error) {
@@ -106,8 +123,11 @@ export function serveSubscriptions({
         operations.inc({ type: 'subscription', code: 'OK' })
         const start = starts.get(payload)
         const isAsked = payload.extensions?.[START_EXTENSION] === true
-        if (start === undefined || !isAsked || !(Symbol.asyncIterator in result)) return undefined
-        return startingWith({ data: null, extensions: { [START_EXTENSION]: start } }, result)
+        if (!(Symbol.asyncIterator in result)) return undefined
+        const remainingMs = (endings.get(payload) ?? 0) - clock.now().getTime()
+        const events = endingAfter(remainingMs, result)
+        if (start === undefined || !isAsked) return events
+        return startingWith({ data: null, extensions: { [START_EXTENSION]: start } }, events)
       },
       onNext: (_context, _id, payload, _args, result) => translated(result, requestFor(payload)),
       onError: (_context, _id, payload, errors) => {
@@ -187,6 +207,54 @@ function translated(
   if (!result.errors) return undefined
   const errors = result.errors.map((error) => toGraphQLError(error, request).toJSON())
   return { data: result.data ?? null, errors }
+}
+
+/** Fails once the time is over, also while it waits, and lets go of the events at that moment. */
+function endingAfter<T>(remainingMs: number, events: AsyncIterable<T>): AsyncIterableIterator<T> {
+  const iterator = events[Symbol.asyncIterator]()
+  let isOver = false
+  // One callback and no race of promises: a race leaves something behind at each event.
+  let fail: ((error: DomainError) => void) | undefined
+  const timer = setTimeout(
+    () => {
+      isOver = true
+      fail?.(expired())
+      release().catch(() => undefined)
+    },
+    Math.max(0, remainingMs),
+  )
+  return {
+    async next() {
+      if (isOver) throw expired()
+      try {
+        const result = await new Promise<IteratorResult<T>>((resolve, reject) => {
+          fail = reject
+          iterator.next().then(resolve, reject)
+        })
+        if (result.done) clearTimeout(timer)
+        return result
+      } catch (error) {
+        clearTimeout(timer)
+        throw error
+      }
+    },
+    async return() {
+      clearTimeout(timer)
+      await release()
+      return { done: true, value: undefined }
+    },
+    [Symbol.asyncIterator]() {
+      return this
+    },
+  }
+
+  async function release(): Promise<void> {
+    await iterator.return?.()
+  }
+}
+
+function expired(): DomainError {
+  return new DomainError('UNAVAILABLE', 'The assertion has expired: subscribe again')
 }
 
 /** An iterator and not a generator, so that `return()` reaches the events while they are waited for. */

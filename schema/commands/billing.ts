@@ -1,10 +1,13 @@
 import { command, idOf } from '@berth/platform/contract'
 import { z } from 'zod'
 
+/** Which run of its allocation this is; 1 is the first. Each run has a hold of its own. */
+const run = z.int().min(1)
+
 /**
- * Holds credit for an allocation, sized by billing for a window of use, the notice and the deadline
- * to stop. `INSUFFICIENT_CREDIT` when the balance does not cover it; `CONFLICT` when the
- * allocation has ended already.
+ * Holds credit for a run of an allocation, sized by billing for a window of use, the notice and the deadline
+ * to stop. `INSUFFICIENT_CREDIT` when the balance does not cover it; `CONFLICT` when this run of
+ * the allocation has ended already.
  */
 export const placeHold = command({
   name: 'holds.place',
@@ -12,6 +15,7 @@ export const placeHold = command({
   callers: ['allocations'],
   input: z.strictObject({
     allocationId: idOf('alc'),
+    run,
     organizationId: idOf('org'),
     gpuModel: z.string().max(80),
     gpuCount: z.int().min(1).max(16),
@@ -19,11 +23,11 @@ export const placeHold = command({
   output: z.strictObject({ holdId: idOf('hld') }),
 })
 
-/** Gives a hold back when its allocation never ran. Voiding what was settled changes nothing. */
+/** Gives a hold back whose run never began. Voiding what was settled changes nothing. */
 export const voidHold = command({
   name: 'holds.void',
   owner: 'billing',
   callers: ['allocations'],
-  input: z.strictObject({ allocationId: idOf('alc'), organizationId: idOf('org') }),
+  input: z.strictObject({ allocationId: idOf('alc'), run, organizationId: idOf('org') }),
   output: z.strictObject({ voided: z.boolean() }),
 })

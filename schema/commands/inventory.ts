@@ -9,6 +9,9 @@ const slot = z.strictObject({
   generation: z.int().min(0),
 })
 
+/** Which run of its allocation this is; 1 is the first. Each run holds slots of its own. */
+const run = z.int().min(1)
+
 const fenced = z.strictObject({ slotId: idOf('slt'), generation: z.int().min(0) })
 
 /** Holds free slots on one node for an allocation. `NO_CAPACITY` when no node has enough. */
@@ -18,6 +21,7 @@ export const holdSlots = command({
   callers: ['allocations'],
   input: z.strictObject({
     allocationId: idOf('alc'),
+    run,
     organizationId: idOf('org'),
     gpuModel: z.string().max(80),
     gpuCount: z.int().min(1).max(16),
@@ -31,19 +35,23 @@ export const bindSlots = command({
   name: 'slots.bind',
   owner: 'inventory',
   callers: ['allocations'],
-  input: z.strictObject({ allocationId: idOf('alc'), slots: z.array(fenced).min(1) }),
+  input: z.strictObject({ allocationId: idOf('alc'), run, slots: z.array(fenced).min(1) }),
   output: z.strictObject({ slots: z.array(fenced) }),
 })
 
 /**
- * Gives an allocation's slots back: FREE when the node confirmed that they are clean, QUARANTINED
+ * Gives the slots of an allocation's run back: FREE when the node confirmed that they are clean, QUARANTINED
  * when it did not. Slots that carry another allocation by now are left alone.
  */
 export const releaseSlots = command({
   name: 'slots.release',
   owner: 'inventory',
   callers: ['allocations'],
-  input: z.strictObject({ allocationId: idOf('alc'), outcome: z.enum(['CLEAN', 'UNCONFIRMED']) }),
+  input: z.strictObject({
+    allocationId: idOf('alc'),
+    run,
+    outcome: z.enum(['CLEAN', 'UNCONFIRMED']),
+  }),
   output: z.strictObject({ released: z.int().min(0) }),
 })
 

@@ -1,8 +1,6 @@
 import { command, idOf } from '@berth/platform/contract'
 import { z } from 'zod'
 
-export { PoliciesRead as readPolicies } from '@berth/platform/policy-contract'
-
 /**
  * Who a verified token's subject is here, and what they may do in the organization asked for, or
  * in their first one. `NOT_FOUND` when nobody of that issuer and subject is known, `FORBIDDEN`
@@ -21,6 +19,29 @@ export const resolveActor = command({
     userId: idOf('usr'),
     organizationId: idOf('org').nullable(),
     roles: z.array(z.string()),
+  }),
+})
+
+/**
+ * The values of policies as they hold in an organization, or on the platform when none is named. A
+ * key without a value is left out.
+ */
+export const readPolicies = command({
+  name: 'policies.read',
+  owner: 'policy',
+  callers: ['gateway', 'terminal', 'allocations', 'billing', 'inventory', 'notifications'],
+  input: z.strictObject({
+    keys: z.array(z.string().max(128)).min(1).max(64),
+    organizationId: z.string().max(64).optional(),
+  }),
+  output: z.strictObject({
+    values: z.array(
+      z.strictObject({
+        key: z.string().max(128),
+        version: z.int().nonnegative(),
+        value: z.json(),
+      }),
+    ),
   }),
 })
 

@@ -36,9 +36,12 @@ export type AllocationReason = (typeof allocationReasons)[number]
 const change = z.strictObject({
   state: z.enum(allocationStates),
   reason: z.enum(allocationReasons).nullable(),
+  /** Which run of the allocation this is, from 1 on. */
+  run: z.int().min(1),
   createdBy: idOf('usr'),
   gpuModel: z.string().max(80),
   gpuCount: z.int().min(1).max(16),
+  /** The run's start and end. */
   startedAt: z.iso.datetime().nullable(),
   endedAt: z.iso.datetime().nullable(),
 })

@@ -1,7 +1,7 @@
 import { event } from '@berth/platform/contract'
 import { z } from 'zod'
 
-/** An organization's available credit reached zero: what it runs must stop. */
+/** An organization's credit no longer refills a hold of what it runs: that must stop. */
 export const balanceDepleted = event({
   domain: 'billing',
   aggregate: 'account',

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { serviceConfig } from '@berth/platform/config'
 import type { Service } from '@berth/platform/lifecycle'
-import { serverAccount } from '@berth/platform/servers/account'
+import { nodeAccount } from '@berth/platform/servers/account'
 import { berthHome } from '@berth/platform/servers/home'
 import { findServers } from '@berth/platform/servers/provision'
 import { parseSshPublicKey } from '@berth/platform/ssh-certificate'
 import { z } from 'zod'
-import { type Authorities, startNode } from './node.ts'
+import { type Authorities, givesTerminals, startNode } from './node.ts'
 
 export const nodeConfig = {
   ...serviceConfig,
@@ -25,8 +25,12 @@ export async function openNode(
   { config, log }: Service<typeof nodeConfig>,
 ): Promise<void> {
   if (config.BERTH_ENV === 'production') throw new Error('this node is for development')
+  if (!givesTerminals())
+    log.warn(
+      '/dev/pts is mounted without gid=5 (tty): an ordinary user’s sshd cannot give terminals',
+    )
   const policies = config.BERTH_PEERS.policy ?? []
-  const account = serverAccount()
+  const account = nodeAccount()
   const { sshd } = await findServers(['sshd'], { servers: berthHome().servers, account })
   const node = await startNode({
     directory: config.BERTH_STATE_DIR,

@@ -150,6 +150,12 @@ function terminalGroup(): number | undefined {
   }
 }
 
+/** Whether an sshd that this process starts can give terminals; commands it can run all the same. */
+export function givesTerminals(): boolean {
+  const group = terminalGroup()
+  return group === undefined || process.getuid?.() === 0 || process.getgroups!().includes(group)
+}
+
 /** After kill -9 of what started it, sshd runs on and holds the port. */
 async function endOrphan(directory: string): Promise<void> {
   let pid: number

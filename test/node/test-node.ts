@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createDialGuard } from '@berth/platform/dial-guard'
-import { serverAccount } from '@berth/platform/servers/account'
+import { nodeAccount } from '@berth/platform/servers/account'
 import { berthHome } from '@berth/platform/servers/home'
 import { findServers } from '@berth/platform/servers/provision'
 import { connectSsh, type SshConnection } from '@berth/platform/ssh'
@@ -29,7 +29,7 @@ export type TestNode = DevelopmentNode & {
 
 /** A development node of the test's own: free port, fresh directory, fresh authorities. */
 export async function openTestNode(): Promise<TestNode> {
-  const account = serverAccount()
+  const account = nodeAccount()
   const { sshd } = await findServers(['sshd'], { servers: berthHome().servers, account })
   const directory = mkdtempSync(join(tmpdir(), 'berth-node-'))
   chmodSync(directory, 0o711) // mkdtemp's 0700 is root's when the account is another.
@@ -102,7 +102,7 @@ export function freePort(): Promise<number> {
 
 /** Whom to log in as: a node without privileges knows only the account that it runs as. */
 export function loginName(): string {
-  const account = serverAccount()
+  const account = nodeAccount()
   if (!account) return userInfo().username
   return execFileSync('id', ['-un', String(account.uid)])
     .toString()

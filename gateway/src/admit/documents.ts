@@ -59,11 +59,19 @@ export function createDocuments(
   }
 }
 
-/** For whoever parses elsewhere: the same limit, and `tooManyTokens` knows its error. */
+/** For whoever parses elsewhere: the same limit, and `tooComplexToRead` knows its errors. */
 export const PARSE_OPTIONS = Object.freeze({ maxTokens: LIMITS.tokens })
 
-/** graphql-js tells of it by this message alone. */
-export function tooManyTokens(error: { message: string }): DomainError | null {
+/**
+ * graphql-js tells of it by these messages alone: values within each other may fill the stack before
+ * the tokens are used up.
+ *
+ * @param error thrown while a document was parsed
+ */
+export function tooComplexToRead(error: { message: string }): DomainError | null {
+  if (/Maximum call stack size exceeded/.test(error.message)) {
+    return new DomainError('TOO_COMPLEX', 'The document is nested too deeply')
+  }
   if (!/Document contains more tha[nt] \d+ tokens/.test(error.message)) return null
   return new DomainError(
     'TOO_COMPLEX',
@@ -90,8 +98,9 @@ function read(source: string): DocumentNode {
   try {
     return parse(source, PARSE_OPTIONS)
   } catch (error) {
-    if (!(error instanceof GraphQLError)) throw error
-    throw tooManyTokens(error) ?? new AggregateError([error])
+    const refusal = error instanceof Error ? tooComplexToRead(error) : null
+    if (refusal) throw refusal
+    throw error instanceof GraphQLError ? new AggregateError([error]) : error
   }
 }
 

@@ -77,6 +77,16 @@ test('variables are limited by their size as JSON', () => {
   )
 })
 
+test('variables are nested so deep and no deeper, however deep the JSON was', () => {
+  const nestedJson = (levels: number) => JSON.parse(`${'['.repeat(levels)}${']'.repeat(levels)}`)
+  expect(() => checkVariables({ a: nestedJson(LIMITS.variablesDepth - 1) })).not.toThrow()
+  for (const levels of [LIMITS.variablesDepth, 30_000, 400_000]) {
+    expect(() => checkVariables({ a: nestedJson(levels) })).toThrow(
+      expect.objectContaining({ code: 'TOO_COMPLEX', message: expect.stringContaining('deep') }),
+    )
+  }
+})
+
 function shapeOf(source: string) {
   const document = parse(source)
   const operation = getOperationAST(document)

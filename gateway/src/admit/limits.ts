@@ -18,6 +18,8 @@ export const LIMITS = Object.freeze({
   directives: 50,
   /** Of the variables, as JSON. */
   variablesBytes: 64 * 1024,
+  /** Lists and objects of the variables within each other; far fewer than a stack holds. */
+  variablesDepth: 32,
 })
 
 /** What an operation is, measured. */
@@ -116,12 +118,24 @@ export function checkShape(shape: Shape): void {
 
 /** @throws {DomainError} TOO_COMPLEX */
 export function checkVariables(variables: Readonly<Record<string, unknown>>): void {
+  if (isDeeper(variables, LIMITS.variablesDepth)) {
+    throw new DomainError(
+      'TOO_COMPLEX',
+      `The variables are nested too deeply: at most ${LIMITS.variablesDepth} levels`,
+    )
+  }
   const bytes = Buffer.byteLength(JSON.stringify(variables))
   if (bytes <= LIMITS.variablesBytes) return
   throw new DomainError(
     'TOO_COMPLEX',
     `The variables are too large: ${bytes} bytes (at most ${LIMITS.variablesBytes})`,
   )
+}
+
+/** Looks no further than asked: JSON may be nested deeper than any recursion. */
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((it) => isDeeper(it, levels - 1))
 }
 
 const MEASURES = ['depth', 'fields', 'aliases', 'rootFields', 'directives'] as const

@@ -74,7 +74,7 @@ export function bearer({ issuer, actors }: { issuer: Issuer; actors: Actors }): 
     const token = /^Bearer +([^\s]{1,16384})$/i.exec(authorization)?.[1]
     if (!token) throw new CredentialRefused('not a bearer token')
     const { iss, sub, exp } = await issuer.verify(token)
-    const organization = organizationId ? parseId('org', organizationId) : null
+    const organization = organizationId === undefined ? null : parseId('org', organizationId)
     const actor = await actors.of({ issuer: iss, subject: sub, organizationId: organization })
     return { actor, expiresAt: new Date(exp * 1000) }
   }

@@ -5,7 +5,7 @@ import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import { GraphQLError } from 'graphql'
 import type { Admit } from '../admit/admit.ts'
-import { type Documents, operationOf, PARSE_OPTIONS, tooManyTokens } from '../admit/documents.ts'
+import { type Documents, operationOf, PARSE_OPTIONS, tooComplexToRead } from '../admit/documents.ts'
 import type { GatewayContext } from '../context.ts'
 import type { Executor } from '../federation/executor.ts'
 
@@ -35,8 +35,10 @@ export function createApolloServer({
     // Who may see the schema depends on who asks, which `admit` knows and this option does not.
     introspection: true,
     hideSchemaDetailsFromClientErrors: hideSchema,
-    formatError: (formatted, error) =>
-      defaults.formatError(formatted, tooManyTokens(formatted) ?? error),
+    formatError: (formatted, error) => {
+      const isOfParsing = formatted.extensions?.code === 'GRAPHQL_PARSE_FAILED'
+      return defaults.formatError(formatted, (isOfParsing && tooComplexToRead(formatted)) || error)
+    },
     plugins: [...defaults.plugins, admitting(admit)],
   })
 }

@@ -35,6 +35,7 @@ test.each([
     `{ __typename @include(if: true) viewer { ${'roles @skip(if: false) '.repeat(51)} } }`,
     'directives 52 (at most 50)',
   ],
+  ['values within each other', `{ allocation(id: ${'['.repeat(100_000)}`, 'too'],
 ])('too many %s are refused before anyone is asked', async (_what, query, message) => {
   const { status, body } = await gateway.ask({ query })
   expect(status).toBe(400)
@@ -51,6 +52,12 @@ test('variables that are too large are TOO_COMPLEX, a body that is too large 413
   const tooLarge = await gateway.ask({ query, variables: { id: 'x'.repeat(1024 * 1024) } })
   expect(tooLarge.status).toBe(413)
   expect(codes(tooLarge)).toEqual(['TOO_LARGE'])
+  const deep = `${'['.repeat(30_000)}${']'.repeat(30_000)}`
+  const nested = await gateway.ask(
+    `{ "query": ${JSON.stringify(query)}, "variables": { "id": ${deep} } }`,
+  )
+  expect(nested.status).toBe(400)
+  expect(codes(nested)).toEqual(['TOO_COMPLEX'])
 })
 
 test.each([

@@ -1,3 +1,4 @@
+import type { Actor } from '@berth/platform/actor'
 import { DomainError, toGraphQLError } from '@berth/platform/errors'
 import { codeOfErrors, operationCounter } from '@berth/platform/graphql-http'
 import { newUuid } from '@berth/platform/ids'
@@ -14,7 +15,7 @@ import {
 import { makeServer, type Server, type SubscribePayload } from 'graphql-ws'
 import type { Admit } from '../admit/admit.ts'
 import { type Documents, operationOf } from '../admit/documents.ts'
-import type { Authenticate, Authenticated } from '../authentication/authenticate.ts'
+import type { Authenticate, Authenticated, Presented } from '../authentication/authenticate.ts'
 import { type GatewayContext, newTraceparent } from '../context.ts'
 import { withKnownErrors } from '../federation/answers.ts'
 import type { Executor } from '../federation/executor.ts'
@@ -35,7 +36,8 @@ export type Connection = {
 export type SessionServer = Server<Session>
 
 type Session = Connection & {
-  authenticated?: Authenticated
+  /** Who asks, as of now: roles are taken away from one who is connected, too. */
+  actor?: () => Promise<Actor>
   expiry?: NodeJS.Timeout
   isClosed?: boolean
 }
@@ -47,7 +49,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1
 
 /**
  * The graphql-transport-ws protocol of clients, whatever carries it. An operation passes the same
- * `admit` as one over HTTP; only who asks is settled once, when the connection opens.
+ * `admit` as one over HTTP, and who asks is found out for each, of the credential that the
+ * connection was opened with.
  */
 export function createSessions({
   authenticate,
@@ -71,7 +74,7 @@ export function createSessions({
   metrics: Metrics
 }): SessionServer {
   const operations = operationCounter(metrics)
-  const contexts = new WeakMap<SubscribePayload, GatewayContext>()
+  const requests = new WeakMap<SubscribePayload, Pick<GatewayContext, 'requestId' | 'log'>>()
 
   return makeServer<Record<string, unknown>, Session>({
     connectionInitWaitTimeout: INIT_WAIT_MS,
@@ -79,11 +82,13 @@ export function createSessions({
       const { authorization, organizationId } = connectionParams
       const presented = {
         clientIp: extra.clientIp,
-        authorization: textOf(authorization) ?? extra.authorization,
-        organizationId: textOf(organizationId) ?? extra.organizationId,
+        authorization: textOf('authorization', authorization) ?? extra.authorization,
+        organizationId: textOf('organizationId', organizationId) ?? extra.organizationId,
       }
-      extra.authenticated = await authenticate(presented, log)
-      endWithCredential(extra, extra.authenticated)
+      const authenticated = await authenticate(presented, log)
+      const settled = settledBy(presented, authenticated)
+      extra.actor = async () => (await authenticate(settled, log)).actor
+      endWithCredential(extra, authenticated)
     },
     onClose: ({ extra }) => {
       extra.isClosed = true
@@ -91,8 +96,9 @@ export function createSessions({
     },
 
     onSubscribe: async ({ extra, subscriptions }, _id, payload) => {
-      const context = contextOf(extra, payload)
-      contexts.set(payload, context)
+      const requestId = newUuid()
+      const request = { requestId, log: log.child({ requestId }) }
+      requests.set(payload, request)
       try {
         if (Object.keys(subscriptions).length > MAX_OPEN) {
           throw new DomainError(
@@ -100,7 +106,7 @@ export function createSessions({
             `A connection has at most ${MAX_OPEN} operations open`,
           )
         }
-        return await prepare(extra, payload, context)
+        return await prepare(extra, payload, await contextOf(extra, payload, request))
       } catch (error) {
         return [new GraphQLError('refused', { originalError: asError(error) })]
       }
@@ -134,38 +140,49 @@ export function createSessions({
     const contextValue: Prepared = {
       run:
         definition.operation === 'subscription'
-          ? openSubscription(planner(document, definition), variables, context, () =>
-              session.close(new DomainError('SLOW_CLIENT', 'The client does not keep up')),
-            )
+          ? openSubscription(planner(document, definition), variables, context, {
+              actor: () => actorOf(session),
+              onOverflow: () =>
+                session.close(new DomainError('SLOW_CLIENT', 'The client does not keep up')),
+            })
           : () => executor.execute({ source, document, operationName, variables, context }),
     }
     return { schema, document, operationName, contextValue }
   }
 
-  function contextOf(
-    { authenticated, clientIp }: Session,
+  async function contextOf(
+    session: Session,
     payload: SubscribePayload,
-  ): GatewayContext {
+    request: Pick<GatewayContext, 'requestId' | 'log'>,
+  ): Promise<GatewayContext> {
     const { traceparent, idempotencyKey } = payload.extensions ?? {}
-    const requestId = newUuid()
-    if (!authenticated) throw new TypeError('an operation came before its connection was admitted')
     return {
-      actor: authenticated.actor,
-      clientIp,
-      requestId,
+      ...request,
+      actor: await actorOf(session),
+      clientIp: session.clientIp,
       traceparent: parseTraceparent(traceparent) ?? newTraceparent(),
-      idempotencyKey: textOf(idempotencyKey) ?? null,
-      log: log.child({ requestId }),
+      idempotencyKey: textOf('idempotencyKey', idempotencyKey) ?? null,
     }
   }
 
   function shown(errors: readonly unknown[], payload: SubscribePayload): GraphQLFormattedError[] {
-    const context = contexts.get(payload) ?? { requestId: newUuid(), log }
+    const context = requests.get(payload) ?? { requestId: newUuid(), log }
     return errors.flatMap(causesOf).map((error) => toGraphQLError(error, context).toJSON())
   }
 }
 
 type Prepared = { run(): Promise<ExecutionResult> | AsyncIterableIterator<ExecutionResult> }
+
+async function actorOf({ actor }: Session): Promise<Actor> {
+  if (!actor) throw new TypeError('an operation came before its connection was admitted')
+  return actor()
+}
+
+/** The same organization from then on, though the person may by now have another first one. */
+function settledBy(presented: Presented, { actor }: Authenticated): Presented {
+  if (presented.organizationId !== undefined || actor.organizationId === null) return presented
+  return { ...presented, organizationId: actor.organizationId }
+}
 
 /** A connection lives no longer than the credential that opened it. */
 function endWithCredential(session: Session, { expiresAt }: Authenticated): void {
@@ -191,6 +208,13 @@ function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))
 }
 
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
+/**
+ * What is there is never passed over: its sender would be nobody, or act for another organization.
+ *
+ * @throws {DomainError} BAD_INPUT for what is there and is no text
+ */
+function textOf(field: string, value: unknown): string | undefined {
+  if (value === undefined || value === null) return undefined
+  if (typeof value === 'string') return value
+  throw new DomainError('BAD_INPUT', `\`${field}\` is a text`)
 }

@@ -1,3 +1,8 @@
+import { actorToClaims } from '@berth/platform/actor'
+import type { AssertionSigner } from '@berth/platform/assertion'
+import { systemClock } from '@berth/platform/clock'
+import { createServiceJwtSigner } from '@berth/platform/service-jwt'
+import { loadKeys } from '@berth/platform/trusted-keys'
 import type { Client, SubscribePayload } from 'graphql-ws'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
@@ -6,7 +11,7 @@ import {
   type TestGateway,
   type TestPlatform,
 } from '../../test-subgraphs/platform.ts'
-import { EVENTS, SEEN } from '../../test-subgraphs/subgraphs.ts'
+import { EVENTS, PEOPLE, SEEN } from '../../test-subgraphs/subgraphs.ts'
 
 const UPDATES = `subscription ($after: String) {
   allocationUpdated(after: $after) { cursor event { sequence } allocation { id cost { amount } } }
@@ -70,8 +75,81 @@ test('owner and hydration see no person when the operation’s authority is the 
   await inbox.end()
 })
 
-test('a hydration that fails is an error at its field, and the stream goes on', async () => {
+test('a subgraph that is away for a moment costs events time, and no fields', async () => {
   const stream = await open(gateway, { query: UPDATES })
+  await platform.without('billing', async () => {
+    await platform.publish('alc_1', 'alc_2')
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(await platform.redis.llen(EVENTS)).toBe(2)
+  })
+  await platform.publish('alc_3')
+  expect((await stream.take(3)).map((it) => it.data.allocationUpdated?.allocation)).toEqual(
+    [1, 2, 3].map((n) => ({ id: `alc_${n}`, cost: { amount: '1.50' } })),
+  )
+  await stream.end()
+})
+
+test('assertions that end in seconds: the client does not notice, and nothing is lost', async () => {
+  const own = await platform.gateway({ signer: shortLived(2) })
+  const stream = await open(own, { query: UPDATES })
+  const total = 120
+  const published = (async () => {
+    for (let n = 1; n <= total; n++) {
+      await platform.publish(`alc_${n}`)
+      await new Promise((resolve) => setTimeout(resolve, 40))
+    }
+  })()
+  const events = await stream.take(total)
+  await published
+  expect(events.map(sequenceOf)).toEqual(Array.from({ length: total }, (_, i) => i + 1))
+  expect(events.every((it) => !('errors' in it))).toBe(true)
+  expect(await count('allocationUpdated')).toBeGreaterThanOrEqual(3)
+  await stream.end()
+})
+
+test('roles that were taken away are gone from operations and streams of an open connection', async () => {
+  const organizations = PEOPLE.user?.organizations ?? {}
+  const [organizationId = ''] = Object.keys(organizations)
+  const before = { ...organizations }
+  let connections = 0
+  const client = gateway.connect({ authorization }, { connected: () => void connections++ })
+  // Keeps the connection; its own assertion outlives the test.
+  const ticks = client.iterate({ query: 'subscription { ticks { number } }' })
+  const ticking = ticks.next().catch(() => undefined)
+  const ask = () =>
+    client
+      .iterate({ query: '{ viewer { roles } }' })
+      .next()
+      .then(
+        ({ value }) => value?.data?.viewer,
+        (errors) => errors[0].extensions.code,
+      )
+  const own = await platform.gateway({ signer: shortLived(4) })
+  const stream = await open(own, { query: UPDATES })
+  try {
+    expect(await ask()).toEqual({ roles: ['member'] })
+    organizations[organizationId] = ['viewer']
+    await expect.poll(ask).toEqual({ roles: ['viewer'] })
+    const claims = async () =>
+      (await platform.seen()).filter((it) => it.field === 'allocationUpdated').at(-1)?.claims
+    await expect.poll(claims).toMatchObject({ roles: ['viewer'] })
+    delete organizations[organizationId]
+    // And not served as of the other organization, which is the person's first one now.
+    await expect.poll(ask).toBe('FORBIDDEN')
+    await expect(stream.take(1)).rejects.toMatchObject([{ extensions: { code: 'FORBIDDEN' } }])
+    expect(connections).toBe(1)
+  } finally {
+    for (const id of Object.keys(organizations)) delete organizations[id]
+    Object.assign(organizations, before)
+  }
+  await stream.end().catch(() => undefined)
+  await client.dispose()
+  await ticking
+})
+
+test('a hydration that fails is an error at its field, and the stream goes on', async () => {
+  const own = await platform.gateway({ streamLimits: { hydrateWithinMs: 200 } })
+  const stream = await open(own, { query: UPDATES })
   await platform.without('billing', async () => {
     await platform.publish('alc_1')
     const [failed] = await stream.take(1)
@@ -264,7 +342,7 @@ test('all streams of a gateway share one socket to a subgraph, and leave nothing
 })
 
 test('a client that does not read is closed with 4413, and costs a bounded amount meanwhile', async () => {
-  const own = await platform.gateway({ maxQueuedEvents: 20 })
+  const own = await platform.gateway({ streamLimits: { maxQueued: 20 } })
   const socket = new WebSocket(
     `${own.http.url.replace('http', 'ws')}/graphql`,
     'graphql-transport-ws',
@@ -342,6 +420,32 @@ test.each([
   socket.once('open', () => socket.send(message))
   expect(await ended).toBe(code)
 })
+
+test.each([
+  ['an authorization that is no text', { authorization: { a: 1 } }, 4400],
+  ['an empty authorization', { authorization: '' }, 4401],
+  ['an organization that is no text', { organizationId: ['org_x'] }, 4400],
+  ['an empty organization', { organizationId: '' }, 4400],
+])('%s is refused, and not passed over', async (_what, params, code) => {
+  const socket = new WebSocket(
+    `${gateway.http.url.replace('http', 'ws')}/graphql`,
+    'graphql-transport-ws',
+  )
+  const ended = new Promise<number>((resolve) => socket.once('close', resolve))
+  socket.once('open', () =>
+    socket.send(JSON.stringify({ type: 'connection_init', payload: { authorization, ...params } })),
+  )
+  expect(await ended).toBe(code)
+})
+
+/** The gateway's own signer, but for how long its assertions live. */
+function shortLived(seconds: number): AssertionSigner {
+  const { privateJwk } = loadKeys(platform.keysDir, 'gateway')
+  const sign = createServiceJwtSigner({ issuer: 'gateway', privateJwk, clock: systemClock })
+  return {
+    sign: (actor, audience) => sign('actor+jwt', audience, actorToClaims(actor), seconds),
+  }
+}
 
 function until(check: () => void | Promise<void>): Promise<void> {
   return vi.waitFor(check, { timeout: 15_000 })

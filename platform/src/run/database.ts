@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import pg from 'pg'
+import { readJson, writeJson } from '../servers/json-file.ts'
 import { SetupError } from '../servers/setup-error.ts'
 
 /** A domain's two ways into the database. */
@@ -66,7 +66,8 @@ export async function prepareDatabase({
  * The URLs of each domain: `<DOMAIN>_DATABASE_URL` and `<DOMAIN>_OWNER_DATABASE_URL` where the
  * environment names them (a managed server that makes no roles for us), else roles of our own.
  *
- * @throws {SetupError} when only one of the two is named, or the server refuses
+ * @throws {SetupError} when only one of the two is named, the password file is not whole, or the
+ *   server refuses
  */
 export async function domainUrls({
   adminUrl,
@@ -92,12 +93,13 @@ export async function domainUrls({
   }
   const own = domains.filter((domain) => !named[domain])
   if (own.length === 0) return named
+  const passwords = passwordsFor(own, passwordFile)
   const path = new URL(adminUrl).pathname.slice(1)
   const made = await prepareDatabase({
     adminUrl,
     database: path && path !== 'postgres' ? path : 'berth',
     domains: own,
-    passwords: passwordsFor(own, passwordFile),
+    passwords,
   }).catch((error: Error) => {
     throw new SetupError(
       `The database could not be set up: ${error.message}. A role that may create roles and databases is needed in DATABASE_URL, or give each domain its own URLs`,
@@ -108,11 +110,12 @@ export async function domainUrls({
 }
 
 function passwordsFor(domains: readonly string[], file: string): Record<string, string> {
-  const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}
+  // Every start sets the roles' passwords again: new ones do no harm.
+  const known = readJson<Record<string, string>>(file, 'Remove it: new passwords are made')
   const roles = domains.flatMap((domain) => [`${domain}_owner`, `${domain}_app`])
   const made = roles.map((role) => [role, randomBytes(18).toString('hex')])
   const passwords = { ...Object.fromEntries(made), ...known }
-  writeFileSync(file, JSON.stringify(passwords, null, 2), { mode: 0o600 })
+  writeJson(file, passwords, 0o600)
   return passwords
 }
 

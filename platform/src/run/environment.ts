@@ -1,5 +1,5 @@
 import path from 'node:path'
-import { serverAccountName } from '../servers/account.ts'
+import { nodeAccountName } from '../servers/account.ts'
 import type { Kind } from '../servers/start-servers.ts'
 import type { DomainUrls } from './database.ts'
 import type { Service } from './manifests.ts'
@@ -73,7 +73,7 @@ export function environmentOf(instance: Instance, around: Surroundings): NodeJS.
     BERTH_DRAIN_SECONDS: DRAIN_SECONDS,
     ...(service.development ? { BERTH_STATE_DIR: path.join(state, service.name) } : {}),
     ...(development && node
-      ? { BERTH_DEVELOPMENT_NODE: node, BERTH_ACCOUNT: serverAccountName() }
+      ? { BERTH_DEVELOPMENT_NODE: node, BERTH_ACCOUNT: nodeAccountName() }
       : {}),
     ...(issuer ? { OIDC_ISSUER: `http://${issuer}`, OIDC_AUDIENCE: 'berth' } : {}),
     ...(terminal ? { TERMINAL_URL: `ws://${terminal}/terminal` } : {}),

@@ -64,7 +64,9 @@ const ROOT = path.join(import.meta.dirname, '../../..')
  * @throws {SetupError} with one line that says what to put right; nothing it started runs on then
  */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
-  const { stateDir, development, onProgress = () => {}, onEvent = () => {}, signal } = options
+  const { stateDir, development, onProgress = () => {}, onEvent = () => {} } = options
+  const failure = new AbortController()
+  const signal = AbortSignal.any([failure.signal, options.signal ?? failure.signal])
   const places = statePlaces(stateDir)
   const held = takeState(stateDir)
   const units: Unit[] = []
@@ -74,7 +76,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     held.release()
   }
   const abort = () => void stopInOrder(units)
-  signal?.addEventListener('abort', abort, { once: true })
+  signal.addEventListener('abort', abort, { once: true })
   try {
     writeSupervisor(stateDir)
     const orphans = await stopOrphans(places.run)
@@ -101,7 +103,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       onUnit: (unit) => units.push({ unit, tier: SERVERS_TIER }),
     })
     await clients
-    signal?.throwIfAborted()
+    signal.throwIfAborted()
 
     const databases = await domainUrls({
       adminUrl: servers.urls.postgres,
@@ -111,7 +113,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     })
     const applied = await migrateAll(databases)
     onProgress(`Database is current (${applied} migrations applied)`)
-    signal?.throwIfAborted()
+    signal.throwIfAborted()
 
     const around: Surroundings = {
       state: stateDir,
@@ -124,7 +126,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       overrides: options.env ?? {},
     }
     if (development) await seedAll(instances, (one) => environmentOf(one, around), places.log)
-    signal?.throwIfAborted()
+    signal.throwIfAborted()
 
     const supervised = instances.map((instance) => {
       const program = serviceProgram(instance, environmentOf(instance, around))
@@ -132,8 +134,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     })
     for (const { instance, unit } of supervised)
       units.push({ unit, tier: tierOf(instance.service) })
-    await startInOrder(supervised, onProgress)
-    signal?.throwIfAborted()
+    await startInOrder(supervised, onProgress, signal)
+    signal.throwIfAborted()
 
     const find = (name: string): Supervised => {
       const found = units.find(({ unit }) => unit.name === name)
@@ -159,10 +161,11 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       stop,
     }
   } catch (error) {
+    failure.abort(error)
     await stop()
     throw error
   } finally {
-    signal?.removeEventListener('abort', abort)
+    signal.removeEventListener('abort', abort)
   }
 }
 
@@ -181,10 +184,11 @@ async function stopInOrder(units: readonly Unit[]): Promise<void> {
     await Promise.all(units.filter((one) => one.tier === tier).map(({ unit }) => unit.stop()))
 }
 
-/** Each after the services it waits for, and otherwise together. */
+/** Each after the services it waits for, and otherwise together; none any more after the signal. */
 async function startInOrder(
   supervised: readonly { instance: Instance; unit: Supervised }[],
   onProgress: (step: string) => void,
+  signal: AbortSignal,
 ): Promise<void> {
   const started = new Map<string, Promise<void>>()
   const start = (name: string): Promise<void> => {
@@ -195,6 +199,7 @@ async function startInOrder(
   const startAll = async (name: string) => {
     const own = supervised.filter(({ instance }) => instance.service.name === name)
     await Promise.all((own[0]?.instance.service.after ?? []).map(start))
+    signal.throwIfAborted()
     const since = performance.now()
     await Promise.all(own.map(({ unit }) => unit.start()))
     const seconds = ((performance.now() - since) / 1000).toFixed(1)

@@ -9,12 +9,14 @@ const SAME_SIGNAL_MS = 1500
 
 const aborted = new AbortController()
 let platform: Platform | undefined
-let firstSignal = 0
+let firstAsked = 0
+let status = 0
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end())
 
 process.on('uncaughtException', (error) => {
   console.error(error)
-  void end(1)
+  status = 1
+  if (!firstAsked) void end()
 })
 
 try {
@@ -31,23 +33,26 @@ try {
 } catch (error) {
   if (aborted.signal.aborted) {
     console.log('Stopped')
-    process.exit(0)
+    process.exit(status)
   }
   console.error(error instanceof SetupError ? `\n${error.message}` : error)
   process.exit(1)
 }
 
-async function end(status = 0): Promise<void> {
-  if (firstSignal) {
+async function end(): Promise<void> {
+  if (firstAsked) {
     // Asked again: the next start stops what is left.
-    if (Date.now() - firstSignal > SAME_SIGNAL_MS) process.exit(1)
+    if (Date.now() - firstAsked > SAME_SIGNAL_MS) process.exit(1)
     return
   }
-  firstSignal = Date.now()
+  firstAsked = Date.now()
   console.log('\nStopping')
   aborted.abort()
   if (!platform) return
-  await platform.stop()
+  await platform.stop().catch((error: unknown) => {
+    console.error(error)
+    status = 1
+  })
   console.log('Stopped')
   process.exit(status)
 }

@@ -3,23 +3,34 @@ import { chmodSync, chownSync, mkdirSync } from 'node:fs'
 import os from 'node:os'
 import { SetupError } from './setup-error.ts'
 
-/** The account servers run as when Berth is run as root. */
+/** The account a program runs as when Berth is run as root. */
 export type Account = { readonly uid: number; readonly gid: number }
 
-const NAME = 'berth'
+const SERVERS = 'berth'
+/** Another one: what tenants run on the development node must not reach the servers' files. */
+const NODE = 'berth-node'
 
 /**
  * The account for servers: `undefined` (the invoking user) unless that user is root, which
  * Postgres refuses to run as.
  */
 export function serverAccount(): Account | undefined {
-  if (process.getuid?.() !== 0) return undefined
-  return lookUp() ?? create()
+  return accountNamed(SERVERS)
 }
 
-/** The name that {@link serverAccount} logs in by: that of the invoking user unless it is root. */
-export function serverAccountName(): string {
-  return process.getuid?.() === 0 ? NAME : os.userInfo().username
+/** The account of the development node, and so of everyone who logs in there. */
+export function nodeAccount(): Account | undefined {
+  return accountNamed(NODE)
+}
+
+/** The name to log in to the development node by. */
+export function nodeAccountName(): string {
+  return process.getuid?.() === 0 ? NODE : os.userInfo().username
+}
+
+function accountNamed(name: string): Account | undefined {
+  if (process.getuid?.() !== 0) return undefined
+  return lookUp(name) ?? create(name)
 }
 
 /** Makes a directory that only the account (or the invoking user) may read. */
@@ -39,7 +50,7 @@ export function sharedDirectory(directory: string): void {
 export function assertReachable(directory: string, account: Account | undefined): void {
   if (account && !mayEnter(directory, account))
     throw new SetupError(
-      `${directory} cannot be entered by the account ${NAME}, which servers run as: set BERTH_HOME to a directory that everyone may enter`,
+      `${directory} cannot be entered by the account of user id ${account.uid}, which it is for: set BERTH_HOME to a directory that everyone may enter`,
     )
 }
 
@@ -57,9 +68,9 @@ function mayEnter(target: string, account: Account): boolean {
   }
 }
 
-function lookUp(): Account | undefined {
+function lookUp(name: string): Account | undefined {
   const id = (flag: string) =>
-    Number(execFileSync('id', [flag, NAME], { stdio: ['ignore', 'pipe', 'ignore'] }).toString())
+    Number(execFileSync('id', [flag, name], { stdio: ['ignore', 'pipe', 'ignore'] }).toString())
   try {
     return { uid: id('-u'), gid: id('-g') }
   } catch {
@@ -67,22 +78,22 @@ function lookUp(): Account | undefined {
   }
 }
 
-function create(): Account {
-  const how = 'create it (useradd --system berth), or run Berth as an ordinary user'
+function create(name: string): Account {
+  const how = `create it (useradd --system ${name}), or run Berth as an ordinary user`
   if (process.platform !== 'linux')
-    throw new SetupError(`Servers do not run as root and there is no account ${NAME}: ${how}`)
+    throw new SetupError(`Servers do not run as root and there is no account ${name}: ${how}`)
   const path = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`
   const options = { stdio: 'ignore', env: { ...process.env, PATH: path } } as const
   // A home that exists, and a shell: the development node's sessions begin in them.
   const home = ['--home-dir', '/', '--no-create-home', '--shell', '/bin/sh']
-  const make = ['--system', '--user-group', ...home, NAME]
+  const make = ['--system', '--user-group', ...home, name]
   try {
     execFileSync('useradd', make, options)
   } catch {
     // Either another start made it just now, or there is no useradd.
   }
-  const account = lookUp()
+  const account = lookUp(name)
   if (!account)
-    throw new SetupError(`Servers do not run as root and ${NAME} could not be made: ${how}`)
+    throw new SetupError(`Servers do not run as root and ${name} could not be made: ${how}`)
   return account
 }

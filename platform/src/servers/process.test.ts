@@ -111,6 +111,25 @@ test('a start that is given up leaves nothing running', async () => {
   await expect(expectAnswer(port, '', /hello/)).rejects.toThrow()
 })
 
+test('what is stopped just as it becomes ready has not started, and does not run on', async () => {
+  using directory = testDirectory()
+  const port = await freeBasePort([0])
+  const asked = Promise.withResolvers<void>()
+  const answer = Promise.withResolvers<void>()
+  const ready = () => {
+    asked.resolve()
+    return answer.promise
+  }
+  const unit = supervise({ ...talker(port), ready }, placesIn(directory.path))
+  const failed = expect(unit.start()).rejects.toThrow()
+  await asked.promise
+  const stopped = unit.stop()
+  answer.resolve()
+  await Promise.all([failed, stopped])
+  expect(unit.pid()).toBeUndefined()
+  await expect(expectAnswer(port, '', /hello/)).rejects.toThrow()
+})
+
 test('orphans are stopped; a pid that is another process by now is left alone', async () => {
   using directory = testDirectory()
   const { run } = placesIn(directory.path)

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { serverAccount, sharedDirectory } from './account.ts'
+import { readJson, writeJson } from './json-file.ts'
 import { natsServer } from './nats.ts'
 import { freeBasePort } from './ports.ts'
 import { postgresServer } from './postgres.ts'
@@ -98,10 +99,13 @@ function passwordsIn(home: string): Record<Kind, string> {
   const file = path.join(directory, 'servers.json')
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   chmodSync(directory, 0o700)
-  if (!existsSync(file)) {
-    const kinds = Object.keys(SERVER_PORTS)
-    const made = Object.fromEntries(kinds.map((kind) => [kind, randomBytes(18).toString('hex')]))
-    writeFileSync(file, JSON.stringify(made), { mode: 0o600 })
-  }
-  return JSON.parse(readFileSync(file, 'utf8')) as Record<Kind, string>
+  const known = readJson<Record<Kind, string>>(
+    file,
+    `It holds the password of the Postgres in ${home}: restore it, or remove ${home} and lose its data`,
+  )
+  if (known) return known
+  const kinds = Object.keys(SERVER_PORTS)
+  const made = Object.fromEntries(kinds.map((kind) => [kind, randomBytes(18).toString('hex')]))
+  writeJson(file, made, 0o600)
+  return made as Record<Kind, string>
 }

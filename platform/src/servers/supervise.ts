@@ -6,7 +6,7 @@ export type Supervised = {
   readonly name: string
   /** Of the process that runs now. */
   pid(): number | undefined
-  /** Starts it, or waits until it runs again. */
+  /** Starts it, or waits until it runs again. Rejects when it is stopped before it does. */
   start(): Promise<void>
   stop(): Promise<void>
   /** Sends a signal; what ends by it is started again. */
@@ -35,10 +35,12 @@ export function supervise(
   let waiting = new AbortController()
 
   const launch = async () => {
-    const launched = await startProgram(program, places, waiting.signal)
-    if (!wanted) {
+    const { signal } = waiting
+    const launched = await startProgram(program, places, signal)
+    // Stopped while it started: whoever waits for it must not take it for running.
+    if (signal.aborted) {
       await launched.stop()
-      return
+      throw signal.reason
     }
     running = launched
     const since = Date.now()

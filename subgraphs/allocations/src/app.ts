@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { repeat } from '@berth/platform/bell'
 import { openBus } from '@berth/platform/bus'
 import { type Clock, systemClock } from '@berth/platform/clock'
 import { createCommandClient } from '@berth/platform/commands'
@@ -17,6 +18,7 @@ import { type SubgraphRequest, startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { PrismaClient } from '@berth/prisma/allocations'
 import type { TerminalToken } from '@berth/schema/commands/allocations'
+import { readPolicies } from '@berth/schema/commands/policy'
 import { commandsOf } from './commands.ts'
 import type { allocationsConfig } from './config.ts'
 import { consumersOf } from './consumers.ts'
@@ -29,8 +31,10 @@ import { createEntities } from './service/entities.ts'
 import type { Ports } from './service/ports.ts'
 import { createAllocationStore } from './store/allocations.ts'
 import { createLeases } from './store/leases.ts'
+import { createNodeStore } from './store/nodes.ts'
 import { createTerminalStore } from './store/terminals.ts'
 import { createUpstream } from './upstream.ts'
+import { createReconciliation } from './worker/reconcile.ts'
 import { createSteps } from './worker/steps.ts'
 import { createWorker } from './worker/worker.ts'
 
@@ -42,6 +46,7 @@ export type Substitutes = {
 }
 
 const RESERVATION_SECONDS = 10
+const RECONCILE_SECONDS = 60
 
 /** The whole service; what it opens ends with the scope, last opened first. */
 export async function openAllocations(
@@ -69,7 +74,13 @@ export async function openAllocations(
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const { privateJwk } = keys
   const commands = createCommandClient({ service: domain, privateJwk, peers, metrics })
-  const policy = scope.use(createPolicyClient({ commands, hints, log }))
+  const policy = scope.use(
+    createPolicyClient({
+      read: (input, by) => commands.call(readPolicies, input, by),
+      hints,
+      log,
+    }),
+  )
 
   const allocations = createAllocationStore(database)
   const upstream = createUpstream(commands)
@@ -77,6 +88,7 @@ export async function openAllocations(
   const steps = createSteps({ upstream, driver, publicKeys: allocations.publicKeys })
   const worker = createWorker({ leases: createLeases(database), steps, log, metrics, clock })
   scope.defer(() => worker.stop(config.BERTH_DRAIN_SECONDS))
+  reconcileAlways()
 
   const ports: Ports = {
     database,
@@ -118,6 +130,21 @@ export async function openAllocations(
       bus: () => bus.ping(),
     },
   })
+
+  /** Whichever replica comes first does a round; the others' is in vain. */
+  function reconcileAlways(): void {
+    const nodes = createNodeStore(database)
+    const reconcile = createReconciliation({ nodes, driver, log, metrics, clock })
+    const stopping = new AbortController()
+    const { signal } = stopping
+    const work = () => reconcile(signal).then(() => false)
+    const onError = (err: unknown) => log.error({ err }, 'nodes could not be reconciled')
+    const running = repeat({ work, pauseSeconds: RECONCILE_SECONDS, signal, onError })
+    scope.defer(() => {
+      stopping.abort()
+      return running
+    })
+  }
 
   function dialer() {
     const { BERTH_DEVELOPMENT_NODE: exception, BERTH_ENV, NODE_PROBE_ALLOWED_CIDRS } = config

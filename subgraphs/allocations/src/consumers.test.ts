@@ -1,10 +1,11 @@
 import { openBus } from '@berth/platform/bus'
 import type { Envelope } from '@berth/platform/contract'
-import { idToUuid, newUuid } from '@berth/platform/ids'
+import { idToUuid, newUuid, parseId } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { balanceDepleted } from '@berth/schema/events/billing'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { create, READ, stateOf } from './testing/documents.ts'
+import { TRACE } from './testing/harness.ts'
 import { type Installation, install, memberOf } from './testing/service.ts'
 
 const scope = new AsyncDisposableStack()
@@ -35,8 +36,8 @@ test('when the credit is used up, all that lives goes, in whatever state, and on
     organizationId: idToUuid(actor.organizationId ?? ''),
     occurredAt: new Date().toISOString(),
     causationId: null,
-    correlationId: null,
-    traceparent: null,
+    correlationId: 'request-of-it',
+    traceparent: TRACE,
     data: { currency: 'USD' },
   }
   const { subject } = balanceDepleted
@@ -45,6 +46,14 @@ test('when the credit is used up, all that lives goes, in whatever state, and on
   for (const id of ids) {
     await expect.poll(() => stateOf(service, actor, id), { timeout: 15_000 }).toBe('RELEASED')
     expect((await service.ask(actor, READ, { id })).data.allocation.reason).toBe('NO_BALANCE')
+    const told = await it.admin.query(
+      `SELECT envelope ->> 'causationId' AS cause, envelope ->> 'correlationId' AS correlation,
+         envelope ->> 'traceparent' AS trace
+       FROM outbox WHERE aggregate_id = $1::uuid AND envelope -> 'data' ->> 'state' IN ('RELEASING', 'RELEASED')`,
+      [idToUuid(parseId('alc', id))],
+    )
+    const { id: cause, traceparent: trace } = envelope
+    expect(told).toEqual(Array(2).fill({ cause, correlation: 'request-of-it', trace }))
   }
   expect(await stateOf(service, other, spared)).toBe('RUNNING')
   await bus.close()

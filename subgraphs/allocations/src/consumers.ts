@@ -17,7 +17,12 @@ export function consumersOf({ clock }: Pick<Ports, 'clock'>) {
         if (event.organizationId === null) return
         await releaseAll(sql, uuidToId('org', event.organizationId), LIVE, 'NO_BALANCE', {
           now: clock.now(),
-          correlationId: event.correlationId,
+          cause: {
+            // What follows from it can be found by it, also when nobody asked for it.
+            correlationId: event.correlationId ?? event.id,
+            causationId: event.id,
+            traceparent: event.traceparent,
+          },
         })
       }),
     ],

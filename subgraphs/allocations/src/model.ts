@@ -1,3 +1,4 @@
+import type { ActorClaims } from '@berth/platform/actor'
 import type { Id } from '@berth/platform/ids'
 import type { AllocationReason, AllocationState } from '@berth/schema/events/allocations'
 import type { Progress } from './domain/advance.ts'
@@ -15,6 +16,11 @@ export type Allocation = Progress & {
   readonly region: string | null
   readonly nodeId: Id<'nod'> | null
   readonly holdId: Id<'hld'> | null
+  /** Which run this is; its slots, hold, start and end are the run's. 1 until there is a start after a stop. */
+  readonly run: number
+  /** Whom the platform acts for: who asked for it. */
+  readonly actor: ActorClaims
+  readonly cause: Cause
   /** Known from STARTING on. */
   readonly login: Login | null
   readonly createdAt: Date
@@ -24,6 +30,15 @@ export type Allocation = Progress & {
   readonly attempts: number
   /** Sequence of its last event. */
   readonly eventSeq: number
+}
+
+/** What set an allocation going last; its events and the commands for it carry it on. */
+export type Cause = {
+  /** The request's id. */
+  readonly correlationId: string | null
+  /** The event's id, when one led to it. */
+  readonly causationId: string | null
+  readonly traceparent: string | null
 }
 
 export type CarriedSlot = {

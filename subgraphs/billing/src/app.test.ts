@@ -74,7 +74,7 @@ test('an organization is welcomed, runs, pays by the second, and reads what it p
   const { owner, organizationId } = await welcomed()
   const allocationId = newId('alc')
   const allocations = app.as('allocations')
-  const request = { allocationId, organizationId, gpuModel: MODEL, gpuCount: 2 }
+  const request = { allocationId, run: 1, organizationId, gpuModel: MODEL, gpuCount: 2 }
   const commandId = `hold-${allocationId}`
   const placed = await allocations.call(placeHold, request, { commandId })
   expect(await allocations.call(placeHold, request, { commandId: `${commandId}-2` })).toEqual(
@@ -126,7 +126,7 @@ test('an organization is welcomed, runs, pays by the second, and reads what it p
   const kinds = ledger.ledgerEntries.nodes.map((it: { kind: string }) => it.kind)
   expect(kinds).toContain('CREDIT')
   expect(kinds).toContain('USAGE')
-  const settled = { allocationId, organizationId }
+  const settled = { allocationId, run: 1, organizationId }
   expect(await allocations.call(voidHold, settled, { commandId: 'void' })).toEqual({
     voided: false,
   })
@@ -135,6 +135,7 @@ test('an organization is welcomed, runs, pays by the second, and reads what it p
 function data({ gpuModel, gpuCount }: { gpuModel: string; gpuCount: number }) {
   return {
     reason: null,
+    run: 1,
     createdBy: newId('usr'),
     gpuModel,
     gpuCount,
@@ -244,7 +245,7 @@ test('who may not read bills does not, and a member reads what an allocation cos
 })
 
 test('commands are for allocations alone', async () => {
-  const request = { allocationId: newId('alc'), organizationId: newId('org') }
+  const request = { allocationId: newId('alc'), run: 1, organizationId: newId('org') }
   const call = app.as('gateway').call(voidHold, request, { commandId: 'x' })
   await expect(call).rejects.toMatchObject({ code: 'FORBIDDEN' })
   const broke = app

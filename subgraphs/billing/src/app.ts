@@ -15,6 +15,7 @@ import { startRelay } from '@berth/platform/relay'
 import { startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { PrismaClient } from '@berth/prisma/billing'
+import { readPolicies } from '@berth/schema/commands/policy'
 import { billingCommands } from './commands.ts'
 import { type billingConfig, CURRENCY, SETTLE_SECONDS } from './config.ts'
 import { allocationHandlers, policyHandlers } from './consumers.ts'
@@ -57,7 +58,14 @@ export async function openBilling(
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const { privateJwk } = keys
   const asking = createCommandClient({ service: 'billing', privateJwk, peers, metrics, clock })
-  const policy = scope.use(createPolicyClient({ commands: asking, hints, log, clock }))
+  const policy = scope.use(
+    createPolicyClient({
+      read: (input, by) => asking.call(readPolicies, input, by),
+      hints,
+      log,
+      clock,
+    }),
+  )
 
   const cover = {
     window: 2 * windowSeconds + SETTLE_SECONDS,

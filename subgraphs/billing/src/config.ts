@@ -7,7 +7,11 @@ export const billingConfig = {
   ...subgraphConfig,
   /** The least that a window of use lasts. 60; 10 outside of production. */
   METER_SECONDS: seconds.optional(),
-  /** What allocations get between the news that credit ends and their stop. */
+  /**
+   * For a notice between the news that credit ends and the stop. There is none today: allocations
+   * releases at once what the organization has, so this part of the hold pays for the news' way
+   * through the bus, and for whatever keeps allocations from hearing it.
+   */
   HOLD_NOTICE_SECONDS: seconds.default(60),
   /** The longest that a stop takes. */
   HOLD_STOP_SECONDS: seconds.default(180),

@@ -39,6 +39,7 @@ export function factsOf(
   const end = data.endedAt ?? (OVER.has(data.state) ? occurredAt : null)
   return {
     allocationId: aggregateId,
+    run: data.run,
     organizationId,
     gpuModel: data.gpuModel,
     gpuCount: data.gpuCount,

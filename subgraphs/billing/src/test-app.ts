@@ -13,7 +13,7 @@ import { newId } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
 import { createPeers } from '@berth/platform/peers'
-import { PoliciesRead, ROLES_POLICY } from '@berth/platform/policy-contract'
+import { ROLES_POLICY } from '@berth/platform/policy-roles'
 import {
   type TestDatabase,
   testDatabase,
@@ -22,6 +22,7 @@ import {
   testRedis,
 } from '@berth/platform/test-kit/index'
 import { loadKeys } from '@berth/platform/trusted-keys'
+import { readPolicies } from '@berth/schema/commands/policy'
 import { openBilling } from './app.ts'
 import { billingConfig } from './config.ts'
 
@@ -61,7 +62,7 @@ export async function openTestApp(env: Record<string, string> = {}): Promise<Tes
       jwks,
       metrics: createMetrics({ service: 'policy' }),
       handlers: [
-        handleCommand(PoliciesRead, async () => ({
+        handleCommand(readPolicies, async () => ({
           values: [{ key: ROLES_POLICY, version: 1, value: roles }],
         })),
       ],

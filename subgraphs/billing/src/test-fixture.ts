@@ -106,6 +106,7 @@ export function facts(
 ): AllocationFacts {
   return {
     allocationId: newUuid(),
+    run: 1,
     organizationId,
     gpuModel: MODEL,
     gpuCount: 2,
@@ -160,7 +161,7 @@ export async function checkBooks(adminUrl: string): Promise<void> {
     )
     await wrong(
       'closed meters with a hold, or windows that overlap',
-      `SELECT allocation_id FROM meters JOIN holds USING (allocation_id)
+      `SELECT allocation_id FROM meters JOIN holds USING (allocation_id, run)
        WHERE meters.ended_at IS NOT NULL AND holds.state = 'PLACED'
        UNION ALL
        SELECT a.allocation_id FROM usage_records AS a JOIN usage_records AS b
@@ -175,9 +176,12 @@ export async function checkBooks(adminUrl: string): Promise<void> {
       cost_micros: string
     }>(
       `SELECT gpu_count, per_hour_micros, metered_seconds,
-         coalesce(sum(gpu_seconds), 0) AS gpu_seconds, coalesce(sum(cost_micros), 0) AS cost_micros
-       FROM meters LEFT JOIN usage_records USING (allocation_id)
-       GROUP BY allocation_id, started_at`,
+         coalesce(sum(gpu_seconds), 0) AS gpu_seconds, coalesce(sum(used.cost_micros), 0) AS cost_micros
+       FROM meters LEFT JOIN usage_records AS used ON used.allocation_id = meters.allocation_id
+         AND window_start >= started_at AND window_start < coalesce((SELECT min(later.started_at)
+           FROM meters AS later WHERE later.allocation_id = meters.allocation_id
+             AND later.run > meters.run), 'infinity')
+       GROUP BY meters.allocation_id, run`,
     )
     for (const meter of meters) {
       const gpuSeconds = BigInt(meter.metered_seconds) * BigInt(meter.gpu_count)

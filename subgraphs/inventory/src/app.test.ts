@@ -1,4 +1,4 @@
-import { type Actor, anonymous } from '@berth/platform/actor'
+import { type Actor, anonymous, createActor, OPERATOR_ROLE } from '@berth/platform/actor'
 import { newId, uuidToId } from '@berth/platform/ids'
 import { bindSlots, holdSlots, nodeEndpoint, releaseSlots } from '@berth/schema/commands/inventory'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -29,9 +29,12 @@ const OFFERS = `query ($first: Int, $after: String, $region: String, $gpuModel: 
     nodes { id region { code name } gpuModel { code name memoryMib } available largestAllocation }
     pageInfo { hasNextPage endCursor } } }`
 
+const RESTORE = `mutation ($input: SlotRestoreInput!) {
+  slotRestore(input: $input) { slot { state } } }`
+
 async function held(gpuCount = 1, organizationId = newId('org')) {
   const allocationId = newId('alc')
-  const input = { allocationId, organizationId, gpuModel: MODEL, gpuCount, region: null }
+  const input = { allocationId, run: 1, organizationId, gpuModel: MODEL, gpuCount, region: null }
   const output = await app
     .as('allocations')
     .call(holdSlots, input, { commandId: `hold-${allocationId}` })
@@ -81,6 +84,29 @@ describe('offers', () => {
     const { gpuModels } = await ask(anonymous, '{ gpuModels { code } }')
     expect(gpuModels).toContainEqual({ code: MODEL })
   })
+
+  test('and a code that is none is shown as it is, for an allocation may have asked for it', async () => {
+    const found = await ask(
+      anonymous,
+      `{ _entities(representations: [
+        { __typename: "GpuModel", code: "a100-typo" }, { __typename: "Region", code: "nowhere" }
+      ]) { ... on GpuModel { code name memoryMib } ... on Region { code name } } }`,
+    )
+    expect(found._entities).toEqual([
+      { code: 'a100-typo', name: 'a100-typo', memoryMib: 0 },
+      { code: 'nowhere', name: 'nowhere' },
+    ])
+  })
+
+  test('are of codes that are text to the database: NUL is not', async () => {
+    for (const input of [
+      { gpuModel: 'a\0b' },
+      { region: 'a\0b' },
+      { after: Buffer.from('k:eu-1/a\0b').toString('base64url') },
+    ]) {
+      expect(await ask(anonymous, OFFERS, input)).toBe('BAD_INPUT')
+    }
+  })
 })
 
 describe('commands', () => {
@@ -93,7 +119,7 @@ describe('commands', () => {
     const fenced = one.slots.map(({ slotId, generation }) => ({ slotId, generation }))
     const bound = await allocations.call(
       bindSlots,
-      { allocationId, slots: fenced },
+      { allocationId, run: 1, slots: fenced },
       { commandId: 'bind' },
     )
     expect(bound.slots.map(({ generation }) => generation)).toEqual([2, 2])
@@ -110,7 +136,7 @@ describe('commands', () => {
       username: 'berth',
       hostKeyFingerprint: FINGERPRINT,
     })
-    const release = { allocationId, outcome: 'CLEAN' as const }
+    const release = { allocationId, run: 1, outcome: 'CLEAN' as const }
     expect(await allocations.call(releaseSlots, release, { commandId: 'release' })).toEqual({
       released: 2,
     })
@@ -148,11 +174,9 @@ describe('slots', () => {
   test('that are quarantined are restored by an operator, once', async () => {
     await it.node(1)
     const { allocationId, slots } = await held()
-    const release = { allocationId, outcome: 'UNCONFIRMED' as const }
+    const release = { allocationId, run: 1, outcome: 'UNCONFIRMED' as const }
     await app.as('allocations').call(releaseSlots, release, { commandId: 'release' })
     const input = { id: slots[0]!.slotId, reason: 'It was looked at' }
-    const RESTORE = `mutation ($input: SlotRestoreInput!) {
-      slotRestore(input: $input) { slot { state } } }`
     expect(await ask(person('owner'), RESTORE, { input })).toBe('FORBIDDEN')
     expect(await ask(operator, RESTORE, { input: { ...input, reason: ' ' } })).toBe('BAD_INPUT')
     expect(await ask(operator, RESTORE, { input })).toEqual({
@@ -169,6 +193,7 @@ describe('nodes', () => {
   const CORDON = `mutation ($input: NodeCordonInput!) { nodeCordon(input: $input) { node { state } } }`
   const UNCORDON = `mutation ($input: NodeUncordonInput!) {
     nodeUncordon(input: $input) { node { state } } }`
+  const PROBE = 'mutation ($input: NodeProbeInput!) { nodeProbe(input: $input) { node { id } } }'
   const input = { name: 'one', region: 'eu-1', host: '10.1.2.3' }
 
   test('are for operators alone', async () => {
@@ -188,6 +213,36 @@ describe('nodes', () => {
     expect(nodes.nodes).toEqual([
       { id: uuidToId('nod', id), slots: [{ index: 0 }], lastProbe: null },
     ])
+  })
+
+  test('are granted by policy and not by a name: who may look changes nothing', async () => {
+    const id = uuidToId('nod', await it.node(1))
+    const auditor = person('auditor')
+    const { nodes } = await ask(auditor, '{ nodes { nodes { id slots { index } } } }')
+    expect(nodes.nodes).toEqual([{ id, slots: [{ index: 0 }] }])
+    expect((await ask(auditor, `{ node(id: "${id}") { state } }`)).node).toEqual({ state: 'READY' })
+    const reason = 'It may not'
+    for (const actor of [auditor, person('owner'), person('member'), person('platform')]) {
+      for (const [mutation, given] of [
+        [ENROLL, input],
+        [PROBE, { id }],
+        [CORDON, { id, reason }],
+        [UNCORDON, { id }],
+        [RESTORE, { id: newId('slt'), reason }],
+      ] as const) {
+        expect(await ask(actor, mutation, { input: given })).toBe('FORBIDDEN')
+      }
+    }
+    const key = createActor({
+      kind: 'api-key',
+      organizationId: newId('org'),
+      roles: [OPERATOR_ROLE],
+      scopes: ['allocation:*'],
+    })
+    expect(await ask(key, CORDON, { input: { id, reason } }), 'not within its scopes').toBe(
+      'FORBIDDEN',
+    )
+    expect(await it.sql.query('SELECT 1 FROM audit_events')).toEqual([])
   })
 
   test('are enrolled where they may be dialed, once per name and address', async () => {
@@ -240,10 +295,29 @@ describe('nodes', () => {
 
   test('that cannot be asked now are told so', async () => {
     const id = uuidToId('nod', await it.node(1))
-    const PROBE = 'mutation ($input: NodeProbeInput!) { nodeProbe(input: $input) { node { id } } }'
     expect(await ask(operator, PROBE, { input: { id } })).toBe('UNAVAILABLE')
     expect(await ask(operator, PROBE, { input: { id: newId('nod') } })).toBe('NOT_FOUND')
     expect(await ask(operator, PROBE, { input: { id: 'x' } })).toBe('BAD_INPUT')
+  })
+
+  test('are probed anew each time: a key is refused, and the error says so', async () => {
+    const id = uuidToId('nod', await it.node(1))
+    const { errors } = await app.graphql(operator, PROBE, { input: { id } }, 'key-1')
+    expect(errors?.[0]).toMatchObject({
+      message: expect.stringContaining('takes no Idempotency-Key'),
+      extensions: { code: 'BAD_INPUT' },
+    })
+  })
+
+  test('are enrolled by two operators under one key, each their own', async () => {
+    const enroll = (actor: Actor, host: string) =>
+      ask(actor, ENROLL, { input: { ...input, name: `of-${host.at(-1)}`, host } }, 'my-first')
+    const other = person('operator', operator.organizationId ?? undefined)
+    const mine = (await enroll(operator, '10.1.2.3')).nodeEnroll.node.id
+    const theirs = (await enroll(other, '10.1.2.4')).nodeEnroll.node.id
+    expect(theirs).not.toBe(mine)
+    expect((await enroll(operator, '10.1.2.3')).nodeEnroll.node.id).toBe(mine)
+    expect(await enroll(operator, '10.1.2.4')).toBe('IDEMPOTENCY_MISMATCH')
   })
 })
 

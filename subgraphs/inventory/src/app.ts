@@ -15,6 +15,7 @@ import { startRelay } from '@berth/platform/relay'
 import { startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { PrismaClient } from '@berth/prisma/inventory'
+import { readPolicies } from '@berth/schema/commands/policy'
 import { inventoryCommands } from './commands.ts'
 import type { inventoryConfig } from './config.ts'
 import { createLoaders } from './context.ts'
@@ -52,7 +53,14 @@ export async function openInventory(
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const { privateJwk } = keys
   const asking = createCommandClient({ service: 'inventory', privateJwk, peers, metrics, clock })
-  const policy = scope.use(createPolicyClient({ commands: asking, hints, log, clock }))
+  const policy = scope.use(
+    createPolicyClient({
+      read: (input, by) => asking.call(readPolicies, input, by),
+      hints,
+      log,
+      clock,
+    }),
+  )
 
   const guard = createDialGuard({
     allowedCidrs: config.NODE_PROBE_ALLOWED_CIDRS,
@@ -85,7 +93,7 @@ export async function openInventory(
       policy,
       nodes,
       reads,
-      load: createLoaders({ database, actor: request.actor }),
+      load: createLoaders({ database, policy, actor: request.actor }),
     }),
     commands: inventoryCommands(slots, reads),
     ready: { database: () => database.ping() },

@@ -4,7 +4,7 @@ import { bindSlots, holdSlots, nodeEndpoint, releaseSlots } from '@berth/schema/
 import type { Reads } from './service/reads.ts'
 import type { Slots } from './service/slots.ts'
 
-/** What allocations asks. All are idempotent by their allocation, whatever the command's id. */
+/** What allocations asks. All are idempotent by their allocation and its run, whatever the command's id. */
 export function inventoryCommands(slots: Slots, reads: Reads): CommandHandler[] {
   return [
     handleCommand(holdSlots, async ({ allocationId, organizationId, ...demand }) => {
@@ -24,9 +24,9 @@ export function inventoryCommands(slots: Slots, reads: Reads): CommandHandler[] 
         })),
       }
     }),
-    handleCommand(bindSlots, async ({ allocationId, slots: fenced }) => {
+    handleCommand(bindSlots, async ({ allocationId, run, slots: fenced }) => {
       const bound = await slots.bind(
-        idToUuid(allocationId),
+        { allocationId: idToUuid(allocationId), run },
         fenced.map(({ slotId, generation }) => ({ slotId: idToUuid(slotId), generation })),
       )
       return {
@@ -36,8 +36,8 @@ export function inventoryCommands(slots: Slots, reads: Reads): CommandHandler[] 
         })),
       }
     }),
-    handleCommand(releaseSlots, async ({ allocationId, outcome }) => ({
-      released: await slots.release(idToUuid(allocationId), outcome),
+    handleCommand(releaseSlots, async ({ allocationId, run, outcome }) => ({
+      released: await slots.release({ allocationId: idToUuid(allocationId), run }, outcome),
     })),
     handleCommand(nodeEndpoint, async ({ nodeId }) => {
       const endpoint = await reads.endpoint(idToUuid(nodeId))

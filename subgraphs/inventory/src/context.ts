@@ -1,4 +1,4 @@
-import { type Actor, OPERATOR_ROLE } from '@berth/platform/actor'
+import type { Actor } from '@berth/platform/actor'
 import type { Database } from '@berth/platform/database'
 import { idToUuid } from '@berth/platform/ids'
 import { createLoader } from '@berth/platform/loader'
@@ -25,7 +25,7 @@ export type Context = SubgraphRequest & {
   readonly load: Loaders
 }
 
-/** By uuid or code, batched. Nodes are for operators; a slot is also for who holds it. */
+/** By uuid or code, batched. Nodes are for who may read them; a slot is also for who holds it. */
 export type Loaders = {
   gpuModel(code: string): Promise<GpuModelRow | null>
   region(code: string): Promise<RegionRow | null>
@@ -38,12 +38,15 @@ export type Loaders = {
 
 export function createLoaders({
   database: { sql },
+  policy,
   actor,
 }: {
   database: Pick<Database, 'sql'>
+  policy: Pick<PolicyClient, 'can'>
   actor: Actor
 }): Loaders {
-  const isOperator = actor.roles.includes(OPERATOR_ROLE)
+  // What the rules ask of the fields, asked of the rows: a reference is loaded before any rule.
+  const readsNodes = () => policy.can(actor, 'node:read')
   const organizationId = actor.organizationId && idToUuid(actor.organizationId)
   return {
     gpuModel: createLoader(async () => by(await listGpuModels(sql), (it) => it.code)),
@@ -52,19 +55,21 @@ export function createLoaders({
       by<OfferRow>(await listOffers(sql, {}, { take: null, after: null }), (it) => it.id),
     ),
     node: createLoader(async (ids) =>
-      isOperator ? by(await nodesById(sql, ids), (it) => it.id) : new Map(),
+      (await readsNodes()) ? by(await nodesById(sql, ids), (it) => it.id) : new Map(),
     ),
     slot: createLoader(async (ids) => {
-      if (isOperator) return by(await slotsById(sql, null, ids), (it) => it.id)
+      if (await readsNodes()) return by(await slotsById(sql, null, ids), (it) => it.id)
       return organizationId === null
         ? new Map()
         : by(await slotsById(sql, organizationId, ids), (it) => it.id)
     }),
     slotsOf: createLoader(async (ids) =>
-      isOperator ? Map.groupBy(await slotsOfNodes(sql, ids), (it) => it.nodeId) : new Map(),
+      (await readsNodes())
+        ? Map.groupBy(await slotsOfNodes(sql, ids), (it) => it.nodeId)
+        : new Map(),
     ),
     lastProbe: createLoader(async (ids) =>
-      isOperator ? by(await latestProbes(sql, ids), (it) => it.nodeId) : new Map(),
+      (await readsNodes()) ? by(await latestProbes(sql, ids), (it) => it.nodeId) : new Map(),
     ),
   }
 }

@@ -1,18 +1,22 @@
-import { allow, isAuthenticated, isOperator, type Rules } from '@berth/platform/shield'
+import { allow, isAuthenticated, mayDo, type Rules } from '@berth/platform/shield'
+
+// As it stands, policy grants both to operators of the platform alone.
+const readsNodes = mayDo('node:read')
+const managesNodes = mayDo('node:manage')
 
 /** Who may call; what is not named here is denied. What can be rented is public. */
 export const rules: Rules = {
-  Query: { offers: allow, gpuModels: allow, node: isOperator, nodes: isOperator },
+  Query: { offers: allow, gpuModels: allow, node: readsNodes, nodes: readsNodes },
   Mutation: {
-    nodeEnroll: isOperator,
-    nodeProbe: isOperator,
-    nodeCordon: isOperator,
-    nodeUncordon: isOperator,
-    slotRestore: isOperator,
+    nodeEnroll: managesNodes,
+    nodeProbe: managesNodes,
+    nodeCordon: managesNodes,
+    nodeUncordon: managesNodes,
+    slotRestore: managesNodes,
   },
   // Entities are entered below the queries: guarded on their own.
-  Node: isOperator,
-  Probe: isOperator,
+  Node: readsNodes,
+  Probe: readsNodes,
   // Whose it is, is asked where it is loaded.
   Slot: isAuthenticated,
   GpuModel: allow,

@@ -1,12 +1,19 @@
 import { type Actor, createActor, OPERATOR_ROLE } from '@berth/platform/actor'
 import { ACTOR_HEADER, createAssertionSigner } from '@berth/platform/assertion'
 import { systemClock } from '@berth/platform/clock'
-import { type CommandClient, createCommandClient } from '@berth/platform/commands'
+import {
+  type CommandClient,
+  createCommandClient,
+  createCommandPort,
+  handleCommand,
+} from '@berth/platform/commands'
 import { loadConfig } from '@berth/platform/config'
+import { startHttp } from '@berth/platform/http'
 import { newId } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
 import { createPeers } from '@berth/platform/peers'
+import { ROLES_POLICY } from '@berth/platform/policy-roles'
 import {
   type TestDatabase,
   testDatabase,
@@ -15,6 +22,7 @@ import {
   testRedis,
 } from '@berth/platform/test-kit/index'
 import { loadKeys } from '@berth/platform/trusted-keys'
+import { readPolicies } from '@berth/schema/commands/policy'
 import { openInventory } from './app.ts'
 import { inventoryConfig } from './config.ts'
 
@@ -33,15 +41,41 @@ export type TestApp = AsyncDisposable & {
   as(service: 'allocations' | 'gateway'): CommandClient
 }
 
-/** The whole service on a free port, with real servers, and nobody to sign certificates. */
+/** What policy grants here: nothing of nodes to a tenant, and to an auditor only to look. */
+const ROLES = {
+  owner: ['allocation:*', 'billing:*'],
+  member: ['allocation:read'],
+  auditor: ['node:read'],
+  [OPERATOR_ROLE]: ['node:*'],
+}
+
+/** The whole service on a free port, with real servers, and a policy that signs no certificates. */
 export async function openTestApp(env: Record<string, string> = {}): Promise<TestApp> {
   const scope = new AsyncDisposableStack()
   const kit = scope.adopt(await testDatabase('inventory'), (it) => it.drop())
   const redis = scope.adopt(await testRedis(), (it) => it.drop())
   const nats = scope.adopt(await testNats(), (it) => it.drop())
-  const keys = scope.use(testKeys(['gateway', 'allocations', 'inventory']))
+  const keys = scope.use(testKeys(['gateway', 'allocations', 'policy', 'inventory']))
   const log = createLog({ service: 'inventory', instance: 'test', level: 'silent' })
   const metrics = createMetrics({ service: 'inventory' })
+  const policy = await startHttp({
+    host: '127.0.0.1',
+    port: 0,
+    log,
+    metrics: createMetrics({ service: 'policy' }),
+    routes: createCommandPort({
+      service: 'policy',
+      jwks: loadKeys(keys.dir, 'policy').jwks,
+      metrics: createMetrics({ service: 'policy' }),
+      handlers: [
+        handleCommand(readPolicies, async () => ({
+          values: [{ key: ROLES_POLICY, version: 1, value: ROLES }],
+        })),
+      ],
+    }),
+    drainSeconds: 0,
+  })
+  scope.defer(() => policy.close())
   const config = loadConfig(inventoryConfig, {
     BERTH_SERVICE: 'inventory',
     BERTH_INSTANCE: 'inventory-test',
@@ -51,6 +85,7 @@ export async function openTestApp(env: Record<string, string> = {}): Promise<Tes
     REDIS_URL: redis.url,
     NATS_URL: nats.url,
     BERTH_KEYS_DIR: keys.dir,
+    BERTH_PEERS: JSON.stringify({ policy: [policy.url] }),
     BERTH_DRAIN_SECONDS: '1',
     LOG_LEVEL: 'silent',
     ...env,

@@ -71,7 +71,7 @@ export async function openFixture(given?: TestDatabase): Promise<Fixture> {
     slots: (nodeId) =>
       sql.query<SlotRow>(
         `SELECT id, node_id AS "nodeId", index, gpu_uuid AS "gpuUuid",
-           gpu_model_code AS "gpuModelCode", state, generation, allocation_id AS "allocationId",
+           gpu_model_code AS "gpuModelCode", state, generation, allocation_id AS "allocationId", run,
            organization_id AS "organizationId"
          FROM slots WHERE $1::uuid IS NULL OR node_id = $1::uuid ORDER BY node_id, index`,
         [nodeId ?? null],

@@ -100,6 +100,22 @@ test('an inbox is paged to its end, each notification once', async () => {
   expect(seen).toEqual([7, 6, 5, 4, 3, 2, 1])
 })
 
+test('a mark takes an Idempotency-Key, and refuses it for another request', async () => {
+  const person = newId('usr')
+  const { RUNNING } = allocationChanged
+  await platform.publish(RUNNING, envelopeOf(RUNNING, changeBy(person, 'RUNNING')))
+  await expect.poll(async () => (await inboxOf(person)).inbox.nodes.length).toBe(1)
+  const ids = [(await inboxOf(person)).inbox.nodes[0].id]
+  const actor = personActor(person)
+  const mark = (status: string, key: string) =>
+    platform.graphql(url, actor, MARK, { input: { ids, status } }, { 'idempotency-key': key })
+  const first = await mark('SEEN', '"my-first"')
+  expect(first.data.inboxMark.notifications).toEqual([{ id: ids[0], status: 'SEEN' }])
+  expect(await mark('SEEN', 'my-first')).toEqual(first)
+  expect((await mark('READ', 'my-first')).errors?.[0]?.extensions.code).toBe('IDEMPOTENCY_MISMATCH')
+  expect((await mark('READ', '"x')).errors?.[0]?.extensions.code).toBe('BAD_INPUT')
+})
+
 test('nobody reads, marks or follows another one’s inbox', async () => {
   const [owner, other] = [newId('usr'), newId('usr')]
   const { RUNNING } = allocationChanged

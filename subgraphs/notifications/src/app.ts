@@ -15,6 +15,7 @@ import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { sweep } from '@berth/platform/retention'
 import { startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
+import { readPolicies } from '@berth/schema/commands/policy'
 import { createHandlers } from './consumers.ts'
 import { createContext } from './context.ts'
 import { type NotificationsDatabase, openNotificationsDatabase } from './database.ts'
@@ -43,7 +44,13 @@ export async function openNotifications(
   const bus = scope.adopt(openBus({ url: config.NATS_URL, name, log }), (it) => it.close())
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const commands = createCommandClient({ service, privateJwk, peers, metrics })
-  const policy = scope.use(createPolicyClient({ commands, hints, log }))
+  const policy = scope.use(
+    createPolicyClient({
+      read: (input, by) => commands.call(readPolicies, input, by),
+      hints,
+      log,
+    }),
+  )
   await keepPartitions({ sql: database.sql, log, scope })
   keepRetention({ database, log, scope })
 

@@ -9,9 +9,10 @@ import { startHttp } from '@berth/platform/http'
 import { type Id, idToUuid, newId, newUuid } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
-import { PoliciesRead, ROLES_POLICY } from '@berth/platform/policy-contract'
+import { ROLES_POLICY } from '@berth/platform/policy-roles'
 import { testDatabase, testKeys, testNats, testRedis } from '@berth/platform/test-kit/index'
 import { loadKeys } from '@berth/platform/trusted-keys'
+import { readPolicies } from '@berth/schema/commands/policy'
 import { openNotifications } from './app.ts'
 import { openNotificationsDatabase } from './database.ts'
 
@@ -54,11 +55,17 @@ export async function testPlatform(scope: AsyncDisposableStack) {
         metrics: createMetrics({ service: 'notifications' }),
       }),
     publish: createPublisher(bus),
-    async graphql(url: string, actor: Actor, query: string, variables: object = {}) {
+    async graphql(
+      url: string,
+      actor: Actor,
+      query: string,
+      variables: object = {},
+      headers: Record<string, string> = {},
+    ) {
       const assertion = await assertions.sign(actor, 'notifications')
       const response = await fetch(`${url}/graphql`, {
         method: 'POST',
-        headers: { 'content-type': 'application/json', [ACTOR_HEADER]: assertion },
+        headers: { 'content-type': 'application/json', [ACTOR_HEADER]: assertion, ...headers },
         body: JSON.stringify({ query, variables }),
       })
       return (await response.json()) as GraphqlAnswer
@@ -106,7 +113,7 @@ export function envelopeOf<C extends EventContract>(
 
 /** A change of an allocation, made by a person. */
 export function changeBy(createdBy: Id<'usr'>, state: string, reason: string | null = null) {
-  const facts = { gpuModel: 'h100-sxm5-80gb', gpuCount: 1, startedAt: null, endedAt: null }
+  const facts = { gpuModel: 'h100-sxm5-80gb', gpuCount: 1, run: 1, startedAt: null, endedAt: null }
   return { ...facts, state, reason, createdBy }
 }
 
@@ -131,7 +138,7 @@ async function startPolicyStub(scope: AsyncDisposableStack, keysDir: string): Pr
   const metrics = createMetrics({ service: 'policy' })
   const values = [{ key: ROLES_POLICY, version: 1, value: { member: ['inbox:read'] } }]
   const { jwks } = loadKeys(keysDir, 'policy')
-  const handlers = [handleCommand(PoliciesRead, async () => ({ values }))]
+  const handlers = [handleCommand(readPolicies, async () => ({ values }))]
   const server = await startHttp({
     host: '127.0.0.1',
     port: 0,

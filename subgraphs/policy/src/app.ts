@@ -50,7 +50,7 @@ export async function openPolicy(
   await certificates.ensureAuthorities()
 
   const commands = createCommands({ certificates, directory, policies })
-  const policy = scope.use(createPolicyClient({ commands: policies.reader, hints, log, clock }))
+  const policy = scope.use(createPolicyClient({ read: policies.read, hints, log, clock }))
   startRelay({ database, domain: 'policy', bus, hints, log, metrics, scope })
   const server = await startSubgraph({
     config,

@@ -1,6 +1,5 @@
 import { type CommandHandler, handleCommand } from '@berth/platform/commands'
-import { PoliciesRead } from '@berth/platform/policy-contract'
-import { resolveActor, signCertificate } from '@berth/schema/commands/policy'
+import { readPolicies, resolveActor, signCertificate } from '@berth/schema/commands/policy'
 import type { Certificates } from './service/certificates.ts'
 import type { Directory } from './service/directory.ts'
 import type { Policies } from './service/policies.ts'
@@ -19,7 +18,7 @@ export function createCommands({
     handleCommand(resolveActor, ({ issuer, subject, organizationId }) =>
       directory.resolve(issuer, subject, organizationId),
     ),
-    handleCommand(PoliciesRead, (input, by) => policies.reader.call(PoliciesRead, input, by)),
+    handleCommand(readPolicies, (input) => policies.read(input)),
     handleCommand(signCertificate, (request, by) => certificates.sign(request, by)),
   ]
 }

@@ -29,12 +29,15 @@ CREATE TABLE allocations (
   region text,
   node_id uuid,
   hold_id uuid,
+  -- Which run this is: each holds slots and credit of its own, and starts and ends by itself.
+  run integer NOT NULL DEFAULT 1 CHECK (run >= 1),
   node_name text,
   ssh_host text,
   ssh_port integer CHECK (ssh_port BETWEEN 1 AND 65535),
   ssh_username text,
   ssh_host_key_fingerprint text,
   created_at timestamptz(3) NOT NULL,
+  -- The run's.
   started_at timestamptz(3),
   ended_at timestamptz(3),
   state_deadline_at timestamptz(3),
@@ -44,6 +47,12 @@ CREATE TABLE allocations (
   lease_until timestamptz(3),
   is_node_touched boolean NOT NULL DEFAULT false,
   is_cleanup_pending boolean NOT NULL DEFAULT false,
+  -- Whom the platform acts for: the claims of who asked for it, as the audit has them. No secret.
+  actor jsonb NOT NULL CHECK (jsonb_typeof(actor) = 'object'),
+  -- The request, or the event, that set it going last: its events and commands carry it on.
+  correlation_id text CHECK (char_length(correlation_id) BETWEEN 1 AND 128),
+  causation_id text CHECK (char_length(causation_id) BETWEEN 1 AND 128),
+  traceparent text CHECK (char_length(traceparent) BETWEEN 1 AND 64),
   -- The sequence of its last event: given under this row's lock, so gapless.
   event_seq integer NOT NULL CHECK (event_seq >= 1),
   CONSTRAINT allocations_pkey PRIMARY KEY (id),
@@ -64,11 +73,14 @@ CREATE TABLE allocations (
     OR (state_deadline_at IS NULL AND NOT is_cleanup_pending))
 );
 CREATE INDEX allocations_organization_id_id_idx ON allocations (organization_id, id);
+-- Which nodes may carry something.
+CREATE INDEX allocations_on_nodes ON allocations (ended_at, node_id) WHERE node_id IS NOT NULL;
 CREATE INDEX allocations_due ON allocations (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX allocations_overdue ON allocations (state_deadline_at) WHERE state_deadline_at IS NOT NULL;
 
 CREATE TABLE allocation_slots (
   allocation_id uuid NOT NULL REFERENCES allocations (id),
+  run integer NOT NULL CHECK (run >= 1),
   slot_id uuid NOT NULL,
   organization_id uuid NOT NULL,
   gpu_index integer NOT NULL CHECK (gpu_index >= 0),
@@ -76,7 +88,7 @@ CREATE TABLE allocation_slots (
   -- The fencing token that inventory knows the slot by.
   generation bigint NOT NULL CHECK (generation >= 0),
   live boolean NOT NULL DEFAULT true,
-  CONSTRAINT allocation_slots_pkey PRIMARY KEY (allocation_id, slot_id)
+  CONSTRAINT allocation_slots_pkey PRIMARY KEY (allocation_id, run, slot_id)
 );
 -- A slot carries at most one live allocation, whatever inventory believes.
 CREATE UNIQUE INDEX allocation_slots_live ON allocation_slots (slot_id) WHERE live;
@@ -126,6 +138,6 @@ GRANT SELECT, INSERT ON ssh_keys, allocations, allocation_slots, allocation_keys
 GRANT DELETE ON ssh_keys TO allocations_app;
 GRANT UPDATE (state, reason, node_id, hold_id, node_name, ssh_host, ssh_port, ssh_username, ssh_host_key_fingerprint,
   started_at, ended_at, state_deadline_at, next_attempt_at, attempts, lease_token, lease_until, is_node_touched,
-  is_cleanup_pending, event_seq) ON allocations TO allocations_app;
+  is_cleanup_pending, correlation_id, causation_id, traceparent, event_seq) ON allocations TO allocations_app;
 GRANT UPDATE (generation, live) ON allocation_slots TO allocations_app;
 GRANT UPDATE (opened_at, closed_at, close_reason) ON terminal_sessions TO allocations_app;

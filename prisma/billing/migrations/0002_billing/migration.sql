@@ -192,11 +192,12 @@ $$;
 CREATE CONSTRAINT TRIGGER ledger_entries_balance AFTER INSERT OR UPDATE OR DELETE ON ledger_entries
   DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_ledger_balance();
 
--- Credit set aside for an allocation. Its id derives from the allocation, so there is one for ever: a
+-- Credit set aside for a run of an allocation. Its id derives from the run, so there is one for ever: a
 -- row that was never placed (amount 0, VOIDED) keeps a late placing out.
 CREATE TABLE holds (
   id uuid NOT NULL,
   allocation_id uuid NOT NULL,
+  run integer NOT NULL,
   organization_id uuid NOT NULL,
   account_id uuid,
   state text NOT NULL,
@@ -213,13 +214,14 @@ CREATE TABLE holds (
   ended_at timestamptz(3),
   CONSTRAINT holds_pkey PRIMARY KEY (id),
   CONSTRAINT holds_account_id_fkey FOREIGN KEY (account_id) REFERENCES ledger_accounts (id),
+  CONSTRAINT holds_run_positive CHECK (run >= 1),
   CONSTRAINT holds_state_known CHECK (state IN ('PLACED', 'SETTLED', 'VOIDED', 'EXPIRED')),
   CONSTRAINT holds_amount_within CHECK (amount_micros BETWEEN 0 AND full_micros),
   CONSTRAINT holds_placed_is_whole CHECK (state = 'VOIDED'
     OR (account_id IS NOT NULL AND gpu_model_code IS NOT NULL AND gpu_count IS NOT NULL AND per_hour_micros IS NOT NULL)),
   CONSTRAINT holds_ended_when_over CHECK ((state = 'PLACED') = (ended_at IS NULL))
 );
-CREATE UNIQUE INDEX holds_allocation_id_key ON holds (allocation_id);
+CREATE UNIQUE INDEX holds_allocation_id_run_key ON holds (allocation_id, run);
 CREATE INDEX holds_expires ON holds (expires_at) WHERE state = 'PLACED';
 
 -- A hold ends once and for ever, and its account's held amount moves with it, whoever writes.
@@ -247,6 +249,7 @@ CREATE TRIGGER holds_keep_held AFTER INSERT OR UPDATE ON holds
 -- One run of an allocation, from RUNNING to its end. Windows end on whole seconds after started_at.
 CREATE TABLE meters (
   allocation_id uuid NOT NULL,
+  run integer NOT NULL,
   started_at timestamptz(3) NOT NULL,
   organization_id uuid NOT NULL,
   account_id uuid NOT NULL,
@@ -257,9 +260,12 @@ CREATE TABLE meters (
   -- How far usage is posted.
   metered_seconds bigint NOT NULL DEFAULT 0,
   metered_until timestamptz(3) NOT NULL,
+  -- The sum of the run's usage records, kept by a trigger on them.
+  cost_micros bigint NOT NULL DEFAULT 0,
   ended_at timestamptz(3),
-  CONSTRAINT meters_pkey PRIMARY KEY (allocation_id, started_at),
+  CONSTRAINT meters_pkey PRIMARY KEY (allocation_id, run),
   CONSTRAINT meters_account_id_fkey FOREIGN KEY (account_id) REFERENCES ledger_accounts (id),
+  CONSTRAINT meters_run_positive CHECK (run >= 1),
   CONSTRAINT meters_gpu_count_positive CHECK (gpu_count BETWEEN 1 AND 16),
   CONSTRAINT meters_price_not_negative CHECK (per_hour_micros >= 0),
   CONSTRAINT meters_metered_natural CHECK (metered_seconds >= 0),
@@ -296,6 +302,23 @@ CREATE TABLE usage_records (
 ) PARTITION BY RANGE (window_start);
 CREATE UNIQUE INDEX usage_records_allocation_id_meter_window_start_key ON usage_records (allocation_id, meter, window_start);
 CREATE INDEX usage_records_organization_id_id_idx ON usage_records (organization_id, id);
+CREATE INDEX usage_records_allocation_id_id_idx ON usage_records (allocation_id, id);
+
+-- What a run has cost moves with what it is recorded to have used, reversals included, whoever
+-- writes. A run's use is recorded before its meter is closed, and one is open at a time.
+CREATE FUNCTION keep_cost() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = billing, pg_temp AS $$
+BEGIN
+  UPDATE meters SET cost_micros = cost_micros + NEW.cost_micros
+    WHERE allocation_id = NEW.allocation_id AND ended_at IS NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'usage of allocation % has no open meter', NEW.allocation_id USING ERRCODE = '23503';
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER usage_records_keep_cost AFTER INSERT ON usage_records
+  FOR EACH ROW EXECUTE FUNCTION keep_cost();
 
 SELECT ensure_partitions(3);
 

@@ -71,6 +71,8 @@ CREATE TABLE slots (
   -- The fencing token: grows at every change of state.
   generation bigint NOT NULL DEFAULT 0,
   allocation_id uuid,
+  -- Which run of the allocation.
+  run integer,
   organization_id uuid,
   changed_at timestamptz(3) NOT NULL,
   CONSTRAINT slots_pkey PRIMARY KEY (id),
@@ -82,7 +84,9 @@ CREATE TABLE slots (
   -- A quarantined slot may carry what it was taken from, or nothing when its GPU went missing.
   CONSTRAINT slots_free_has_no_allocation CHECK (state <> 'FREE' OR allocation_id IS NULL),
   CONSTRAINT slots_taken_has_allocation CHECK (state IN ('FREE', 'QUARANTINED') OR allocation_id IS NOT NULL),
-  CONSTRAINT slots_tenant_whole CHECK ((allocation_id IS NULL) = (organization_id IS NULL))
+  CONSTRAINT slots_tenant_whole CHECK ((allocation_id IS NULL) = (organization_id IS NULL)
+    AND (allocation_id IS NULL) = (run IS NULL)),
+  CONSTRAINT slots_run_positive CHECK (run >= 1)
 );
 CREATE UNIQUE INDEX slots_gpu_uuid_key ON slots (gpu_uuid);
 CREATE INDEX slots_node_id_idx ON slots (node_id);
@@ -95,7 +99,7 @@ CREATE FUNCTION guard_slot_generation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF NEW.generation < OLD.generation
     OR (NEW.generation = OLD.generation
-      AND (NEW.state, NEW.allocation_id) IS DISTINCT FROM (OLD.state, OLD.allocation_id)) THEN
+      AND (NEW.state, NEW.allocation_id, NEW.run) IS DISTINCT FROM (OLD.state, OLD.allocation_id, OLD.run)) THEN
     RAISE EXCEPTION 'slot % changed without a greater generation', OLD.id USING ERRCODE = '23514';
   END IF;
   RETURN NEW;
@@ -104,14 +108,16 @@ $$;
 CREATE TRIGGER slots_generation_grows BEFORE UPDATE ON slots
   FOR EACH ROW EXECUTE FUNCTION guard_slot_generation();
 
--- Allocations that gave their slots back, or never will have any: a hold that was delayed on its way
+-- Runs of allocations that gave their slots back, or never will have any: a hold that was delayed on its way
 -- finds itself here and takes nothing.
 CREATE TABLE slot_releases (
   allocation_id uuid NOT NULL,
+  run integer NOT NULL,
   outcome text NOT NULL,
   released integer NOT NULL,
   released_at timestamptz(3) NOT NULL,
-  CONSTRAINT slot_releases_pkey PRIMARY KEY (allocation_id),
+  CONSTRAINT slot_releases_pkey PRIMARY KEY (allocation_id, run),
+  CONSTRAINT slot_releases_run_positive CHECK (run >= 1),
   CONSTRAINT slot_releases_outcome_known CHECK (outcome IN ('CLEAN', 'UNCONFIRMED')),
   CONSTRAINT slot_releases_released_natural CHECK (released >= 0)
 );
@@ -150,7 +156,7 @@ GRANT SELECT ON regions, gpu_models, nodes, slots, slot_releases, probes TO inve
 GRANT INSERT ON regions, nodes, slots, slot_releases, probes TO inventory_app;
 GRANT UPDATE (host, port, username, state, health, host_key_fingerprint, misses, event_seq, probe_due_at, probe_token,
   probe_leased_until) ON nodes TO inventory_app;
-GRANT UPDATE (index, gpu_model_code, state, generation, allocation_id, organization_id, changed_at)
+GRANT UPDATE (index, gpu_model_code, state, generation, allocation_id, run, organization_id, changed_at)
   ON slots TO inventory_app;
 -- For retention.
 GRANT DELETE ON slot_releases, probes TO inventory_app;

@@ -5,6 +5,7 @@ import { deadlineOf, isTerminal, type Trigger, target } from './machine.ts'
 export type Progress = {
   readonly state: AllocationState
   readonly reason: AllocationReason | null
+  /** When the run began. */
   readonly startedAt: Date | null
   readonly endedAt: Date | null
   /** When the state has lasted too long; null in a state that lasts. */

@@ -47,7 +47,8 @@ export const CLEAN_SECONDS = 600
  * The state machine of an allocation: every state, where it can go and how long it may last.
  *
  * A state without `release` that is not RELEASING is terminal: nothing leads out of it. STOPPING and
- * STOPPED are here to be complete; nothing asks for `stop` yet.
+ * STOPPED are here to be complete; nothing asks for `stop` yet. A start out of STOPPED would begin the
+ * next run: `run` + 1, `startedAt` null, and slots and hold of its own.
  */
 export const machine = {
   REQUESTED: {

@@ -5,14 +5,14 @@ import { type Id, isId } from '@berth/platform/ids'
 import { connectSsh } from '@berth/platform/ssh'
 import { newSshKeyPair } from '@berth/platform/ssh-certificate'
 import { z } from 'zod'
-import type { Driver, Login } from './port.ts'
+import type { Driver, DriverCall, Login, OnBehalf } from './port.ts'
 
 /** What this driver asks of other services. */
 export type NodeAccess = {
   /** How to reach a node; `username` is whom both the platform and people log in as. */
-  endpoint(nodeId: Id<'nod'>): Promise<Login>
+  endpoint(nodeId: Id<'nod'>, by?: OnBehalf): Promise<Login>
   /** Certifies a key for node administration, for one connection. */
-  certify(publicKey: string, principal: string): Promise<string>
+  certify(publicKey: string, principal: string, by?: OnBehalf): Promise<string>
 }
 
 // The sum stays below DRIVER_CALL_SECONDS: two commands of 5 s, dialing, logging in, the call itself.
@@ -35,36 +35,42 @@ export function createSshDriver({
   dial: DialGuard['connect']
 }): Driver {
   return {
-    async create({ allocationId, nodeId, gpuIndexes, publicKeys }) {
-      const login = await access.endpoint(nodeId)
+    async create({ allocationId, nodeId, gpuIndexes, publicKeys }, call) {
+      const login = await access.endpoint(nodeId, call?.by)
       const { nodeName } = login
-      const call = `berth_create ${word(allocationId)} ${word(nodeName)} ${gpuIndexes.map(Number).join(',')} <<'KEYS'\n${publicKeys.map(keyLine).join('')}KEYS`
-      const report = one(await run(login, call), allocationId)
+      const line = `berth_create ${word(allocationId)} ${word(nodeName)} ${gpuIndexes.map(Number).join(',')} <<'KEYS'\n${publicKeys.map(keyLine).join('')}KEYS`
+      const report = one(await run(login, line, call), allocationId)
       if (report.state !== 'present') throw new Error('the node did not make the account')
       return login
     },
 
-    async verify({ allocationId, nodeId, publicKeys }) {
-      const login = await access.endpoint(nodeId)
-      const report = one(await run(login, `berth_verify ${word(allocationId)}`), allocationId)
+    async verify({ allocationId, nodeId, publicKeys }, call) {
+      const login = await access.endpoint(nodeId, call?.by)
+      const report = one(await run(login, `berth_verify ${word(allocationId)}`, call), allocationId)
       return report.state === 'present' && report.keys === publicKeys.length
     },
 
-    async clean({ allocationId, nodeId }) {
-      const login = await access.endpoint(nodeId)
-      const report = one(await run(login, `berth_clean ${word(allocationId)}`), allocationId)
+    async clean({ allocationId, nodeId }, call) {
+      const login = await access.endpoint(nodeId, call?.by)
+      const report = one(await run(login, `berth_clean ${word(allocationId)}`, call), allocationId)
       return report.state === 'absent'
     },
 
-    async list(nodeId) {
-      const reports = await run(await access.endpoint(nodeId), 'berth_list')
+    async list(nodeId, call) {
+      const login = await access.endpoint(nodeId, call?.by)
+      const reports = await run(login, 'berth_list', call)
       return reports.filter((it) => it.state !== 'absent').map((it) => it.allocationId)
     },
   }
 
-  async function run(login: Login, call: string): Promise<Report[]> {
+  async function run(
+    login: Login,
+    line: string,
+    { by, signal }: DriverCall = {},
+  ): Promise<Report[]> {
     const { privateKey, publicKey } = newSshKeyPair()
-    const certificate = await access.certify(publicKey, `admin@${login.nodeName}`)
+    const certificate = await access.certify(publicKey, `admin@${login.nodeName}`, by)
+    signal?.throwIfAborted()
     const connection = await connectSsh({
       target: { host: login.host, port: login.port, dial },
       username: login.username,
@@ -73,15 +79,18 @@ export function createSshDriver({
       certificate,
       timeoutSeconds: CONNECT_SECONDS,
     })
+    signal?.addEventListener('abort', connection.close)
     try {
+      signal?.throwIfAborted()
       const result = await connection.exec('sh -s', {
-        stdin: `${script}\n${call}\n`,
+        stdin: `${script}\n${line}\n`,
         timeoutSeconds: CALL_SECONDS,
         maxBytes: OUTPUT_BYTES,
       })
       if (result.code !== 0) throw new NodeCallFailed(result.code, result.stderr)
       return result.stdout.split('\n').filter(Boolean).map(parseReport)
     } finally {
+      signal?.removeEventListener('abort', connection.close)
       connection.close()
     }
   }

@@ -7,7 +7,8 @@ export const Allocation: AllocationResolvers = {
   allowedActions: ({ state }) => allowedActions(state),
   gpuModel: ({ gpuModel }) => ({ code: gpuModel }),
   region: ({ region }) => (region === null ? null : { code: region }),
-  slots: ({ slots }) => slots.map(({ slotId }) => ({ id: slotId })),
+  // Once it ends, inventory may give them to others at any moment.
+  slots: ({ slots, endedAt }) => (endedAt ? [] : slots.map(({ slotId }) => ({ id: slotId }))),
   ssh: ({ state, login }) => (state === 'RUNNING' ? login : null),
   events: (allocation, args, { entities }) =>
     entities.events(allocation, pageArguments(args).first).then((events) => [...events]),

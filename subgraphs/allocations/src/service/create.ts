@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { requireOrganization } from '@berth/platform/actor'
+import { actorToClaims, requireOrganization } from '@berth/platform/actor'
 import { appendAudit } from '@berth/platform/audit'
 import type { Tx } from '@berth/platform/database'
 import { DomainError } from '@berth/platform/errors'
 import { fault } from '@berth/platform/fault-points'
+import { idempotent } from '@berth/platform/idempotency'
 import { type Id, idToUuid, newId } from '@berth/platform/ids'
 import type { PrismaClient } from '@berth/prisma/allocations'
 import { requested } from '../domain/advance.ts'
@@ -12,8 +13,7 @@ import { isRefusal, refusalError } from '../domain/refusal.ts'
 import type { Allocation, SshKey } from '../model.ts'
 import { insertAllocation } from '../store/allocations.ts'
 import { findSshKeys } from '../store/ssh-keys.ts'
-import { once } from './once.ts'
-import type { Asked, Ports } from './ports.ts'
+import { type Asked, causeOf, type Ports } from './ports.ts'
 
 /**
  * Asks for GPUs: writes the request, and waits until it is reserved or refused. The same key again
@@ -39,7 +39,7 @@ export async function createAllocation(
   const organizationId = requireOrganization(asked.actor)
   const wanted = checkWanted(input)
   const { allocationId } = await ports.database.transaction((tx) =>
-    once(tx.sql, asked, 'allocationCreate', wanted, () => request(tx, ports, asked, wanted)),
+    idempotent(tx.sql, asked, 'allocationCreate', wanted, () => request(tx, ports, asked, wanted)),
   )
   await fault('create:committed')
   ports.wake()
@@ -52,9 +52,10 @@ export async function createAllocation(
 async function request(
   { prisma, sql }: Tx<PrismaClient>,
   { clock }: Ports,
-  { actor, requestId }: Asked,
+  asked: Asked,
   wanted: Wanted,
 ): Promise<{ allocationId: Id<'alc'> }> {
+  const { actor } = asked
   const organizationId = requireOrganization(actor)
   const { name, gpuModel, gpuCount, region } = wanted
   const now = clock.now()
@@ -69,6 +70,9 @@ async function request(
     region,
     nodeId: null,
     holdId: null,
+    run: 1,
+    actor: actorToClaims(actor),
+    cause: causeOf(asked),
     login: null,
     createdAt: now,
     slots: [],
@@ -76,7 +80,7 @@ async function request(
     eventSeq: 1,
   }
   const keys = await keysOf(prisma, allocation.createdBy, wanted.sshKeyIds)
-  await insertAllocation(sql, allocation, keys, requestId)
+  await insertAllocation(sql, allocation, keys)
   await appendAudit(sql, {
     organizationId: idToUuid(organizationId),
     actor,

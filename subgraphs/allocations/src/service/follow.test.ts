@@ -66,6 +66,14 @@ describe('allocationUpdated', () => {
     live.close()
   })
 
+  test('an empty cursor or id is refused, and does not mean all from now on', async () => {
+    for (const variables of [{ after: '' }, { id: '' }]) {
+      const stream = await service.subscribe(memberOf(), UPDATES, variables)
+      await expect.poll(() => stream.errors[0]?.extensions.code).toBe('BAD_INPUT')
+      stream.close()
+    }
+  })
+
   test('a cursor older than what is kept is told so', async () => {
     it.neighbours.addNode(4)
     const actor = memberOf()

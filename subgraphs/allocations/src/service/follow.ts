@@ -39,11 +39,11 @@ export async function followAllocations(
 ): Promise<AsyncIterableIterator<PositionedUpdate>> {
   const organizationId = requireOrganization(actor)
   const scope = streamOf(organizationId)
-  const allocationId = args.allocationId ? parseId('alc', args.allocationId) : null
+  const allocationId = args.allocationId == null ? null : parseId('alc', args.allocationId)
   if (allocationId && !(await allocations.find(organizationId, allocationId))) {
     throw notFound(allocationId)
   }
-  const after = args.after ? cursors.decode(args.after, scope) : await latestPosition(sql)
+  const after = args.after == null ? await latestPosition(sql) : cursors.decode(args.after, scope)
   const filter = {
     organizationId: idToUuid(organizationId),
     aggregate: 'allocation',

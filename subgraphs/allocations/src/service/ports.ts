@@ -1,11 +1,12 @@
-import type { Actor } from '@berth/platform/actor'
 import type { Clock } from '@berth/platform/clock'
 import type { Cursors } from '@berth/platform/cursor'
 import type { Database } from '@berth/platform/database'
+import type { Keyed } from '@berth/platform/idempotency'
 import type { OneTimeTokens } from '@berth/platform/one-time-token'
 import type { Hints } from '@berth/platform/pubsub'
 import type { PrismaClient } from '@berth/prisma/allocations'
 import type { TerminalToken } from '@berth/schema/commands/allocations'
+import type { Cause } from '../model.ts'
 import type { AllocationStore } from '../store/allocations.ts'
 import type { TerminalStore } from '../store/terminals.ts'
 
@@ -26,10 +27,10 @@ export type Ports = {
   readonly reservationSeconds: number
 }
 
-/** Who asks, in which request. */
-export type Asked = {
-  readonly actor: Actor
-  readonly requestId: string
-  /** As the client sent it. */
-  readonly idempotencyKey: string | null
+/** Who asks, in which request and trace. */
+export type Asked = Keyed & { readonly requestId: string; readonly traceparent: string | null }
+
+/** The request as what led to a change. */
+export function causeOf({ requestId, traceparent }: Asked): Cause {
+  return { correlationId: requestId, causationId: null, traceparent }
 }

@@ -1,12 +1,12 @@
 import { requireOrganization } from '@berth/platform/actor'
 import { appendAudit } from '@berth/platform/audit'
 import { DomainError } from '@berth/platform/errors'
+import { idempotent } from '@berth/platform/idempotency'
 import { idToUuid, parseId } from '@berth/platform/ids'
 import { isLive } from '../domain/machine.ts'
 import type { Allocation } from '../model.ts'
 import { changeAllocation } from '../store/allocations.ts'
-import { once } from './once.ts'
-import type { Asked, Ports } from './ports.ts'
+import { type Asked, causeOf, type Ports } from './ports.ts'
 
 /**
  * Gives an allocation back, from whatever state it is in: billing stops here, the worker does the
@@ -19,17 +19,17 @@ export async function releaseAllocation(
   asked: Asked,
   input: { id: string },
 ): Promise<Allocation> {
-  const { actor, requestId } = asked
+  const { actor } = asked
   const organizationId = requireOrganization(actor)
   const id = parseId('alc', input.id)
   await ports.database.sqlTransaction((sql) =>
-    once(sql, asked, 'allocationRelease', { id }, async () => {
+    idempotent(sql, asked, 'allocationRelease', { id }, async () => {
       const released = await changeAllocation(
         sql,
         organizationId,
         id,
         ({ state }) => (isLive(state) ? { trigger: 'release', reason: 'USER' } : null),
-        { now: ports.clock.now(), correlationId: requestId },
+        { now: ports.clock.now(), cause: causeOf(asked) },
       )
       if (!released) throw notFound(id)
       const { before, after } = released

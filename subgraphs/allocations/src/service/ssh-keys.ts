@@ -2,12 +2,12 @@ import { type Actor, requirePerson } from '@berth/platform/actor'
 import { appendAudit } from '@berth/platform/audit'
 import { sqlState } from '@berth/platform/database'
 import { DomainError } from '@berth/platform/errors'
+import { idempotent } from '@berth/platform/idempotency'
 import { idToUuid, newId, parseId } from '@berth/platform/ids'
 import { parseSshPublicKey } from '@berth/platform/ssh-certificate'
 import { checkName } from '../domain/input.ts'
 import type { SshKey } from '../model.ts'
 import { deleteSshKey, findSshKeys, insertSshKey } from '../store/ssh-keys.ts'
-import { once } from './once.ts'
 import type { Asked, Ports } from './ports.ts'
 
 const MAX_KEYS = 100
@@ -29,7 +29,7 @@ export async function addSshKey(
   const name = checkName(input.name)
   const added = await database
     .transaction(({ prisma, sql }) =>
-      once(sql, asked, 'sshKeyAdd', { name, publicKey }, async () => {
+      idempotent(sql, asked, 'sshKeyAdd', { name, publicKey }, async () => {
         const count = await prisma.sshKey.count({ where: { userId: idToUuid(userId) } })
         if (count >= MAX_KEYS) {
           throw new DomainError('QUOTA_EXCEEDED', `You have ${count} keys: remove one first`)
@@ -57,7 +57,7 @@ export async function removeSshKey(
   const userId = requirePerson(actor)
   const id = parseId('ssk', input.id)
   const { sshKeyId } = await database.transaction(({ prisma, sql }) =>
-    once(sql, asked, 'sshKeyRemove', { id }, async () => {
+    idempotent(sql, asked, 'sshKeyRemove', { id }, async () => {
       if (!(await deleteSshKey(prisma, userId, id))) {
         throw new DomainError('NOT_FOUND', `You have no SSH key ${id}: see \`sshKeys\``)
       }

@@ -1,6 +1,6 @@
 import { type Actor, createActor } from '@berth/platform/actor'
 import { createCommandClient } from '@berth/platform/commands'
-import { newId } from '@berth/platform/ids'
+import { idToUuid, newId, parseId } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
 import { createOneTimeTokens } from '@berth/platform/one-time-token'
@@ -9,7 +9,7 @@ import { closeRedis, openRedis } from '@berth/platform/pubsub'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { closeTerminal, openTerminal, type TerminalToken } from '@berth/schema/commands/allocations'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { create, RELEASE, stateOf } from '../testing/documents.ts'
+import { create, RELEASE, stateOf, withKey } from '../testing/documents.ts'
 import { type Installation, install, memberOf } from '../testing/service.ts'
 
 const OPEN = `mutation ($id: ID!, $origin: String) {
@@ -94,6 +94,22 @@ test('a terminal is opened once by its token, for its allocation, person and ori
   ).rejects.toMatchObject({ code: 'CONFLICT' })
 })
 
+test('an Idempotency-Key is refused: no token is kept to tell again, and no session is left', async () => {
+  const actor = memberOf()
+  const id = await running(actor)
+  const { errors } = await service.ask(actor, OPEN, { id }, withKey())
+  expect(errors?.[0]).toMatchObject({
+    message: expect.stringContaining('takes no Idempotency-Key'),
+    extensions: { code: 'BAD_INPUT' },
+  })
+  const sessions = await it.admin.query(
+    'SELECT 1 FROM terminal_sessions WHERE allocation_id = $1::uuid',
+    [idToUuid(parseId('alc', id))],
+  )
+  expect(sessions).toEqual([])
+  expect((await service.ask(actor, OPEN, { id })).errors).toBeUndefined()
+})
+
 test('a token that was minted before the release opens nothing after it', async () => {
   const actor = memberOf()
   const id = await running(actor)
@@ -110,6 +126,27 @@ test('a token that was minted before the release opens nothing after it', async 
   ).rejects.toMatchObject({ code: 'CONFLICT' })
   const again = await service.ask(actor, OPEN, { id })
   expect(again.errors?.[0]?.extensions.code).toBe('CONFLICT')
+})
+
+test('whatever becomes of the terminal, no session is open once its allocation has ended', async () => {
+  const actor = memberOf()
+  const id = await running(actor)
+  const other = await running(actor)
+  for (const allocation of [id, id, other]) await service.ask(actor, OPEN, { id: allocation })
+  // Asked for while the release is under way, some come before it and some after.
+  const racing = Array.from({ length: 10 }, () => service.ask(actor, OPEN, { id }))
+  await Promise.all([...racing, service.ask(actor, RELEASE, { id })])
+  const sessions = (allocation: string) =>
+    it.admin.query<{ reason: string | null; is_at_end: boolean }>(
+      `SELECT close_reason AS reason, closed_at = ended_at AS is_at_end FROM terminal_sessions
+       JOIN allocations ON allocations.id = allocation_id WHERE allocation_id = $1::uuid`,
+      [idToUuid(parseId('alc', allocation))],
+    )
+  const closed = await sessions(id)
+  expect(closed.length).toBeGreaterThanOrEqual(2)
+  expect(new Set(closed.map(({ reason }) => reason))).toEqual(new Set(['REVOKED']))
+  expect(closed.every((session) => session.is_at_end)).toBe(true)
+  expect((await sessions(other)).map(({ reason }) => reason)).toEqual([null])
 })
 
 test('is refused to a foreign origin, a foreign organization, and a key without a person', async () => {

@@ -1,28 +1,34 @@
 import { type Actor, requireOrganization } from '@berth/platform/actor'
 import { appendAudit } from '@berth/platform/audit'
 import { DomainError } from '@berth/platform/errors'
+import { refuseIdempotencyKey } from '@berth/platform/idempotency'
 import { type Id, idToUuid, newId, parseId } from '@berth/platform/ids'
 import { after } from '../domain/advance.ts'
 import { checkOrigin } from '../domain/input.ts'
 import { allowedActions } from '../domain/machine.ts'
 import type { Login } from '../driver/port.ts'
 import type { Allocation, TerminalSession } from '../model.ts'
+import { lockState } from '../store/allocations.ts'
 import type { Asked, Ports } from './ports.ts'
 import { notFound } from './release.ts'
 
 const TOKEN_SECONDS = 60
 
 /**
- * Prepares a shell: keeps the session's facts, and mints the token that opens it once. Takes no
- * Idempotency-Key: a token is told once and kept nowhere.
+ * Prepares a shell: keeps the session's facts, and mints the token that opens it once. Refuses an
+ * Idempotency-Key: a token is told once and kept nowhere, so that no repetition could be answered.
  *
- * @throws {DomainError} NOT_FOUND, CONFLICT when it does not run, BAD_INPUT on a foreign origin
+ * @throws {DomainError} NOT_FOUND, CONFLICT when it does not run, BAD_INPUT on a foreign origin or
+ *   with a key
  */
 export async function createTerminalSession(
   { database, allocations, tokens, clock, terminalUrl, allowedOrigins }: Ports,
-  { actor }: Asked,
+  asked: Asked,
   input: { allocationId: string; origin?: string | null },
 ): Promise<{ terminalSession: TerminalSession; token: string }> {
+  const why = 'its token is told once and kept nowhere. Ask again without one for another session'
+  refuseIdempotencyKey(asked, 'terminalSessionCreate', why)
+  const { actor } = asked
   const organizationId = requireOrganization(actor)
   const allocationId = parseId('alc', input.allocationId)
   const origin = checkOrigin(input.origin ?? null, allowedOrigins)
@@ -35,6 +41,9 @@ export async function createTerminalSession(
   const now = clock.now()
   const expiresAt = after(now, TOKEN_SECONDS)
   await database.transaction(async ({ prisma, sql }) => {
+    // Once it ends, its sessions are closed: none may be added behind that.
+    const state = await lockState(sql, organizationId, allocationId)
+    if (state !== allocation.state) runningLogin({ ...allocation, state: state ?? 'RELEASED' })
     await prisma.terminalSession.create({
       data: {
         id: idToUuid(id),

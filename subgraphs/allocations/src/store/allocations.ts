@@ -3,7 +3,7 @@ import { type Id, idToUuid, uuidToId } from '@berth/platform/ids'
 import type { Sql } from '@berth/platform/sql'
 import type { PrismaClient } from '@berth/prisma/allocations'
 import type { AllocationReason, AllocationState } from '@berth/schema/events/allocations'
-import type { Allocation, AllocationEvent, SshKey } from '../model.ts'
+import type { Allocation, AllocationEvent, Cause, SshKey } from '../model.ts'
 import { type Change, tell, writeChange } from './change.ts'
 import { readLocked, toAllocation } from './rows.ts'
 
@@ -110,13 +110,12 @@ export async function insertAllocation(
   sql: Sql,
   allocation: Allocation,
   keys: readonly SshKey[],
-  correlationId: string | null,
 ): Promise<void> {
   const [id, organizationId] = [idToUuid(allocation.id), idToUuid(allocation.organizationId)]
   await sql.query(
     `INSERT INTO allocations (id, organization_id, created_by, name, state, gpu_model, gpu_count, region, created_at,
-       state_deadline_at, next_attempt_at, event_seq)
-     VALUES ($1::uuid, $2::uuid, $3::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+       state_deadline_at, next_attempt_at, event_seq, run, actor, correlation_id, causation_id, traceparent)
+     VALUES ($1::uuid, $2::uuid, $3::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::jsonb, $15, $16, $17)`,
     [
       id,
       organizationId,
@@ -130,6 +129,11 @@ export async function insertAllocation(
       allocation.stateDeadlineAt,
       allocation.nextAttemptAt,
       allocation.eventSeq,
+      allocation.run,
+      JSON.stringify(allocation.actor),
+      allocation.cause.correlationId,
+      allocation.cause.causationId,
+      allocation.cause.traceparent,
     ],
   )
   await sql.query(
@@ -143,7 +147,7 @@ export async function insertAllocation(
       keys.map((key) => key.publicKey),
     ],
   )
-  await tell(sql, allocation, allocation.createdAt, correlationId)
+  await tell(sql, allocation, allocation.createdAt)
 }
 
 /**
@@ -158,7 +162,7 @@ export async function changeAllocation(
   organizationId: Id<'org'>,
   id: Id<'alc'>,
   decide: (current: Allocation) => Change | null,
-  circumstances: { now: Date; correlationId: string | null },
+  circumstances: { now: Date; cause: Cause },
 ): Promise<{ before: Allocation; after: Allocation } | null> {
   const [before] = await readLocked(
     sql,
@@ -174,13 +178,26 @@ export async function changeAllocation(
   }
 }
 
+/** The state of an allocation, which does not change before the caller's transaction ends. */
+export async function lockState(
+  sql: Sql,
+  organizationId: Id<'org'>,
+  id: Id<'alc'>,
+): Promise<AllocationState | null> {
+  const [row] = await sql.query<{ state: AllocationState }>(
+    'SELECT state FROM allocations WHERE organization_id = $1::uuid AND id = $2::uuid FOR SHARE',
+    [idToUuid(organizationId), idToUuid(id)],
+  )
+  return row?.state ?? null
+}
+
 /** Releases all that an organization has in these states, in the caller's transaction. */
 export async function releaseAll(
   sql: Sql,
   organizationId: Id<'org'>,
   states: readonly AllocationState[],
   reason: AllocationReason,
-  circumstances: { now: Date; correlationId: string | null },
+  circumstances: { now: Date; cause: Cause },
 ): Promise<Allocation[]> {
   const live = await readLocked(
     sql,

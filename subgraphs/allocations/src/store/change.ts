@@ -3,9 +3,9 @@ import { appendEvent } from '@berth/platform/outbox'
 import type { Sql } from '@berth/platform/sql'
 import { type AllocationReason, allocationChanged } from '@berth/schema/events/allocations'
 import { advance } from '../domain/advance.ts'
-import type { Trigger } from '../domain/machine.ts'
+import { allowedActions, type Trigger } from '../domain/machine.ts'
 import type { Login } from '../driver/port.ts'
-import type { Allocation, CarriedSlot, Reservation } from '../model.ts'
+import type { Allocation, CarriedSlot, Cause, Reservation } from '../model.ts'
 
 /** One step of an allocation's life, with what was learned in it. */
 export type Change = {
@@ -19,7 +19,8 @@ export type Change = {
 
 export type Circumstances = {
   readonly now: Date
-  readonly correlationId?: string | null
+  /** What led to it; what set the allocation going before when absent. */
+  readonly cause?: Cause
   /** Whether whoever makes the change holds the lease, and is done with it. */
   readonly endsLease: boolean
 }
@@ -34,7 +35,7 @@ export async function writeChange(
   sql: Sql,
   before: Allocation,
   change: Change,
-  { now, correlationId = null, endsLease }: Circumstances,
+  { now, cause = before.cause, endsLease }: Circumstances,
 ): Promise<Allocation> {
   const progress = advance(
     before,
@@ -46,6 +47,7 @@ export async function writeChange(
     ...before,
     ...progress,
     ...(reservation && { nodeId: reservation.nodeId, holdId: reservation.holdId }),
+    cause,
     login: change.login ?? before.login,
     slots: slotsAfter(before, change),
     attempts: 0,
@@ -55,27 +57,26 @@ export async function writeChange(
   if (reservation) await insertSlots(sql, after, reservation.slots)
   if (bound) await updateGenerations(sql, after, bound)
   if (change.trigger === 'confirm') await retireSlots(sql, after)
-  await tell(sql, after, now, correlationId)
+  if (hasTerminals(before) && !hasTerminals(after)) await revokeTerminals(sql, after, now)
+  await tell(sql, after, now)
   return after
 }
 
 /** Appends what the allocation's state now is to its events and to the outbox. */
-export async function tell(
-  sql: Sql,
-  allocation: Allocation,
-  now: Date,
-  correlationId: string | null,
-): Promise<void> {
-  const { id, organizationId, state, reason, eventSeq } = allocation
+export async function tell(sql: Sql, allocation: Allocation, now: Date): Promise<void> {
+  const { id, organizationId, state, reason, run, eventSeq, cause } = allocation
   const eventId = await appendEvent(sql, allocationChanged[state], {
     aggregateId: idToUuid(id),
     aggregateSeq: eventSeq,
     organizationId: idToUuid(organizationId),
     occurredAt: now,
-    ...(correlationId && { correlationId }),
+    ...(cause.correlationId && { correlationId: cause.correlationId }),
+    ...(cause.causationId && { causationId: cause.causationId }),
+    ...(cause.traceparent && { traceparent: cause.traceparent }),
     data: {
       state,
       reason,
+      run,
       createdBy: allocation.createdBy,
       gpuModel: allocation.gpuModel,
       gpuCount: allocation.gpuCount,
@@ -98,6 +99,19 @@ export async function retireSlots(sql: Sql, { id }: Pick<Allocation, 'id'>): Pro
   )
 }
 
+function hasTerminals({ state }: Allocation): boolean {
+  return allowedActions(state).includes('OPEN_TERMINAL')
+}
+
+/** A terminal that crashed never says that its sessions are over. */
+async function revokeTerminals(sql: Sql, { id }: Allocation, now: Date): Promise<void> {
+  await sql.query(
+    `UPDATE terminal_sessions SET closed_at = $2, close_reason = 'REVOKED'
+     WHERE allocation_id = $1::uuid AND closed_at IS NULL`,
+    [idToUuid(id), now],
+  )
+}
+
 function slotsAfter(
   before: Allocation,
   { trigger, reservation, bound = [] }: Change,
@@ -115,7 +129,7 @@ async function updateRow(sql: Sql, it: Allocation, endsLease: boolean): Promise<
     `UPDATE allocations SET state = $2, reason = $3, started_at = $4, ended_at = $5, state_deadline_at = $6,
        next_attempt_at = $7, is_node_touched = $8, is_cleanup_pending = $9, node_id = $10::uuid, hold_id = $11::uuid,
        node_name = $12, ssh_host = $13, ssh_port = $14, ssh_username = $15, ssh_host_key_fingerprint = $16,
-       event_seq = $17, attempts = 0${endsLease ? ', lease_token = NULL, lease_until = NULL' : ''}
+       event_seq = $17, correlation_id = $18, causation_id = $19, traceparent = $20, attempts = 0${endsLease ? ', lease_token = NULL, lease_until = NULL' : ''}
      WHERE id = $1::uuid`,
     [
       idToUuid(it.id),
@@ -135,6 +149,9 @@ async function updateRow(sql: Sql, it: Allocation, endsLease: boolean): Promise<
       it.login?.username ?? null,
       it.login?.hostKeyFingerprint ?? null,
       it.eventSeq,
+      it.cause.correlationId,
+      it.cause.causationId,
+      it.cause.traceparent,
     ],
   )
 }
@@ -142,8 +159,8 @@ async function updateRow(sql: Sql, it: Allocation, endsLease: boolean): Promise<
 /** @throws with SQLSTATE 23505 when a slot still carries another live allocation. */
 async function insertSlots(sql: Sql, it: Allocation, slots: readonly CarriedSlot[]): Promise<void> {
   await sql.query(
-    `INSERT INTO allocation_slots (allocation_id, organization_id, slot_id, gpu_index, gpu_uuid, generation)
-     SELECT $1::uuid, $2::uuid, * FROM unnest($3::uuid[], $4::int[], $5::text[], $6::bigint[])`,
+    `INSERT INTO allocation_slots (allocation_id, run, organization_id, slot_id, gpu_index, gpu_uuid, generation)
+     SELECT $1::uuid, $7::int, $2::uuid, * FROM unnest($3::uuid[], $4::int[], $5::text[], $6::bigint[])`,
     [
       idToUuid(it.id),
       idToUuid(it.organizationId),
@@ -151,6 +168,7 @@ async function insertSlots(sql: Sql, it: Allocation, slots: readonly CarriedSlot
       slots.map((slot) => slot.index),
       slots.map((slot) => slot.gpuUuid),
       slots.map((slot) => slot.generation),
+      it.run,
     ],
   )
 }
@@ -163,11 +181,13 @@ async function updateGenerations(
   await sql.query(
     `UPDATE allocation_slots SET generation = bound.generation
      FROM unnest($2::uuid[], $3::bigint[]) AS bound (slot_id, generation)
-     WHERE allocation_slots.allocation_id = $1::uuid AND allocation_slots.slot_id = bound.slot_id`,
+     WHERE allocation_slots.allocation_id = $1::uuid AND allocation_slots.run = $4::int
+       AND allocation_slots.slot_id = bound.slot_id`,
     [
       idToUuid(it.id),
       bound.map((slot) => idToUuid(slot.slotId)),
       bound.map((slot) => slot.generation),
+      it.run,
     ],
   )
 }

@@ -28,7 +28,7 @@ describe('a lease', () => {
       await it.leases.commit(stale, { trigger: 'fail', reason: 'ADMIN' }, it.clock.now()),
     ).toBeNull()
     expect(await it.leases.settle(stale)).toBeNull()
-    await it.leases.postpone(stale, it.clock.now())
+    expect(await it.leases.postpone(stale, it.clock.now())).toBe(false)
     expect(
       await it.database.sql.query('SELECT * FROM allocations WHERE id = $1::uuid', [
         idToUuid(allocation.id),
@@ -48,7 +48,7 @@ describe('a lease', () => {
     if (!lease) throw new Error('nothing to claim')
     for (let i = 0; i < 5; i++) {
       it.clock.advance(10)
-      await it.leases.renew(lease, it.clock.now())
+      expect(await it.leases.renew(lease, it.clock.now())).toBe(true)
       expect(await it.leases.claim(it.clock.now(), 1)).toEqual([])
     }
     it.clock.advance(20)
@@ -56,7 +56,7 @@ describe('a lease', () => {
     const held = 'SELECT lease_token, lease_until FROM allocations WHERE id = $1::uuid'
     const before = await it.database.sql.query(held, [idToUuid(allocation.id)])
     it.clock.advance(1)
-    await it.leases.renew(lease, it.clock.now())
+    expect(await it.leases.renew(lease, it.clock.now())).toBe(false)
     expect(await it.database.sql.query(held, [idToUuid(allocation.id)])).toEqual(before)
     await it.settle()
   })
@@ -114,8 +114,8 @@ describe('a slot', () => {
     const [one, two] = [first, second].map((allocation) => idToUuid(allocation.id))
     await expect(
       it.database.sql.query(
-        `INSERT INTO allocation_slots (allocation_id, organization_id, slot_id, gpu_index, gpu_uuid, generation)
-         SELECT $2::uuid, organization_id, slot_id, gpu_index, gpu_uuid, generation FROM allocation_slots
+        `INSERT INTO allocation_slots (allocation_id, run, organization_id, slot_id, gpu_index, gpu_uuid, generation)
+         SELECT $2::uuid, run, organization_id, slot_id, gpu_index, gpu_uuid, generation FROM allocation_slots
          WHERE allocation_id = $1::uuid`,
         [one, two],
       ),
@@ -130,6 +130,7 @@ test('the role that the service runs as can neither delete nor rewrite history',
     'DELETE FROM allocation_events',
     "UPDATE allocation_events SET state = 'RUNNING'",
     'UPDATE allocations SET organization_id = created_by',
+    "UPDATE allocations SET actor = '{}'",
     'UPDATE allocation_keys SET public_key = fingerprint',
   ]) {
     await expect(it.database.sql.query(statement)).rejects.toMatchObject({ code: '42501' })

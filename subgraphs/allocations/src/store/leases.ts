@@ -15,8 +15,8 @@ export type Lease = { readonly allocation: Allocation; readonly token: string }
 export type Leases = {
   /** Claims allocations that are due, oldest first, passing by those that others hold. */
   claim(now: Date, limit: number): Promise<Lease[]>
-  /** Holds the lease for longer, unless it is stale. */
-  renew(lease: Lease, now: Date): Promise<void>
+  /** Holds the lease for longer. @returns false when it is stale */
+  renew(lease: Lease, now: Date): Promise<boolean>
   /**
    * Compare-and-set on token and state.
    *
@@ -25,12 +25,16 @@ export type Leases = {
   commit(lease: Lease, change: Change, now: Date): Promise<Allocation | null>
   /** The clean-up is done: what it held is given back. Returns as `commit`. */
   settle(lease: Lease): Promise<true | null>
-  /** Gives the lease back, to be tried again at `nextAttemptAt` if the allocation has not moved on. */
-  postpone(lease: Lease, nextAttemptAt: Date): Promise<void>
+  /**
+   * Gives the lease back, to be tried again at `nextAttemptAt` if the allocation has not moved on.
+   *
+   * @returns false when it is stale
+   */
+  postpone(lease: Lease, nextAttemptAt: Date): Promise<boolean>
   /** Ends what has been in a state for longer than it may, whoever holds its lease. */
   reap(now: Date, limit: number): Promise<Allocation[]>
-  /** Whether nothing of the allocation may stand on a node any more. */
-  isGone(id: Id<'alc'>): Promise<boolean>
+  /** Whether the allocation has ended, so that nothing of it may stay on a node. */
+  hasEnded(id: Id<'alc'>): Promise<boolean>
 }
 
 export function createLeases(
@@ -55,11 +59,12 @@ export function createLeases(
       }),
 
     async renew({ allocation, token }, now) {
-      await database.sql.query(
+      const renewed = await database.sql.query(
         `UPDATE allocations SET lease_until = $3::timestamptz + make_interval(secs => $4)
-         WHERE id = $1::uuid AND lease_token = $2::uuid`,
+         WHERE id = $1::uuid AND lease_token = $2::uuid RETURNING id`,
         [idToUuid(allocation.id), token, now, LEASE_SECONDS],
       )
+      return renewed.length > 0
     },
 
     commit: ({ allocation, token }, change, now) =>
@@ -87,12 +92,13 @@ export function createLeases(
       }),
 
     async postpone({ allocation, token }, nextAttemptAt) {
-      await database.sql.query(
+      const given = await database.sql.query(
         `UPDATE allocations SET lease_token = NULL, lease_until = NULL,
            next_attempt_at = CASE WHEN state = $3 THEN $4::timestamptz ELSE next_attempt_at END
-         WHERE id = $1::uuid AND lease_token = $2::uuid`,
+         WHERE id = $1::uuid AND lease_token = $2::uuid RETURNING id`,
         [idToUuid(allocation.id), token, allocation.state, nextAttemptAt],
       )
+      return given.length > 0
     },
 
     reap: (now, limit) =>
@@ -114,9 +120,9 @@ export function createLeases(
         return reaped
       }),
 
-    async isGone(id) {
+    async hasEnded(id) {
       const rows = await database.sql.query(
-        `SELECT 1 FROM allocations WHERE id = $1::uuid AND state IN ('RELEASED', 'FAILED') AND NOT is_cleanup_pending`,
+        'SELECT FROM allocations WHERE id = $1::uuid AND ended_at IS NOT NULL',
         [idToUuid(id)],
       )
       return rows.length > 0

@@ -1,3 +1,4 @@
+import type { ActorClaims } from '@berth/platform/actor'
 import { uuidToId } from '@berth/platform/ids'
 import type { Sql } from '@berth/platform/sql'
 import type { AllocationReason, AllocationState } from '@berth/schema/events/allocations'
@@ -16,6 +17,11 @@ export type AllocationRow = {
   region: string | null
   nodeId: string | null
   holdId: string | null
+  run: number
+  actor: unknown
+  correlationId: string | null
+  causationId: string | null
+  traceparent: string | null
   nodeName: string | null
   sshHost: string | null
   sshPort: number | null
@@ -37,6 +43,7 @@ export type AllocationRow = {
 const COLUMNS = `
   allocations.id, organization_id AS "organizationId", created_by AS "createdBy", name, state, reason,
   gpu_model AS "gpuModel", gpu_count AS "gpuCount", region, node_id AS "nodeId", hold_id AS "holdId",
+  run, actor, correlation_id AS "correlationId", causation_id AS "causationId", traceparent,
   node_name AS "nodeName", ssh_host AS "sshHost", ssh_port AS "sshPort", ssh_username AS "sshUsername",
   ssh_host_key_fingerprint AS "sshHostKeyFingerprint", created_at AS "createdAt", started_at AS "startedAt",
   ended_at AS "endedAt", state_deadline_at AS "stateDeadlineAt", next_attempt_at AS "nextAttemptAt", attempts,
@@ -46,13 +53,17 @@ const COLUMNS = `
     FROM allocation_slots WHERE allocation_id = allocations.id AND live) AS slots`
 
 export function toAllocation(row: AllocationRow): Allocation {
-  const { nodeName, sshHost, sshPort, sshUsername, sshHostKeyFingerprint, slots, ...fields } = row
+  const { nodeName, sshHost, sshPort, sshUsername, sshHostKeyFingerprint, slots, ...rest } = row
+  const { correlationId, causationId, traceparent, actor, ...fields } = rest
   return {
     ...fields,
     id: uuidToId('alc', row.id),
     organizationId: uuidToId('org', row.organizationId),
     createdBy: uuidToId('usr', row.createdBy),
     nodeId: row.nodeId === null ? null : uuidToId('nod', row.nodeId),
+    // As `insertAllocation` wrote it.
+    actor: actor as ActorClaims,
+    cause: { correlationId, causationId, traceparent },
     holdId: row.holdId === null ? null : uuidToId('hld', row.holdId),
     // The table's CHECK admits no other values.
     state: row.state as AllocationState,

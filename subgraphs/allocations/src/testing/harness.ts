@@ -16,13 +16,18 @@ import { createAllocation } from '../service/create.ts'
 import type { Asked, Ports } from '../service/ports.ts'
 import { createAllocationStore } from '../store/allocations.ts'
 import { createLeases } from '../store/leases.ts'
+import { createNodeStore } from '../store/nodes.ts'
 import { createTerminalStore } from '../store/terminals.ts'
 import { createUpstream } from '../upstream.ts'
+import { createReconciliation } from '../worker/reconcile.ts'
 import { createSteps } from '../worker/steps.ts'
 import { createWorker, type Worker } from '../worker/worker.ts'
 import { startNeighbours } from './neighbours.ts'
 
 export const SERVICES = ['gateway', 'terminal', 'allocations', 'inventory', 'billing', 'policy']
+
+/** The trace that `member` asks in. */
+export const TRACE = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
 
 export type Harness = Awaited<ReturnType<typeof openHarness>>
 
@@ -65,9 +70,16 @@ export async function openHarness(scope: AsyncDisposableStack) {
   }
 
   /** A worker as another replica has it. */
-  function newWorker(): Worker {
+  function newWorker(options: { renewMs?: number } = {}): Worker {
     const steps = createSteps({ upstream, driver, publicKeys: allocations.publicKeys })
-    return createWorker({ leases, steps, log, metrics, clock })
+    return createWorker({ leases, steps, log, metrics, clock, ...options })
+  }
+
+  /** A round of the reconciliation, as another replica does it. */
+  function newReconciliation() {
+    const nodes = createNodeStore(database)
+    const quiet = createMetrics({ service: 'allocations' })
+    return createReconciliation({ nodes, driver, log, metrics: quiet, clock })
   }
 
   async function create(asked: Asked, gpuCount = 1): Promise<Allocation> {
@@ -118,6 +130,7 @@ export async function openHarness(scope: AsyncDisposableStack) {
     ports,
     adminUrl: testDb.adminUrl,
     newWorker,
+    newReconciliation,
     create,
     read,
     nextDueAt,
@@ -135,5 +148,5 @@ export function member(
   }: { idempotencyKey?: string | null; subject?: Id<'usr'> } = {},
 ): Asked & { actor: Actor } {
   const actor = createActor({ kind: 'person', subject, organizationId, roles: ['member'] })
-  return { actor, requestId: 'request-1', idempotencyKey }
+  return { actor, requestId: 'request-1', traceparent: TRACE, idempotencyKey }
 }

@@ -1,14 +1,20 @@
-import { type CommandHandler, createCommandPort, handleCommand } from '@berth/platform/commands'
+import {
+  type CommandContext,
+  type CommandHandler,
+  createCommandPort,
+  handleCommand,
+} from '@berth/platform/commands'
 import { DomainError } from '@berth/platform/errors'
 import { startHttp } from '@berth/platform/http'
 import { type Id, newId } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
-import { PoliciesRead, ROLES_POLICY } from '@berth/platform/policy-contract'
+import { ROLES_POLICY } from '@berth/platform/policy-roles'
 import type { TestKeys } from '@berth/platform/test-kit/index'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { placeHold, voidHold } from '@berth/schema/commands/billing'
 import { bindSlots, holdSlots, releaseSlots } from '@berth/schema/commands/inventory'
+import { readPolicies } from '@berth/schema/commands/policy'
 
 type Slot = {
   readonly slotId: Id<'slt'>
@@ -32,6 +38,8 @@ export type Neighbours = AsyncDisposable & {
   addNode(slots: number): Id<'nod'>
   slotsOf(allocationId: Id<'alc'>): Slot[]
   hasCredit: boolean
+  /** Every command that came, the last one last. */
+  readonly asked: { name: string; run?: number; context: CommandContext }[]
   /** Called around each command: what it throws is answered, `after` with the effect done. */
   interfere: ((name: string, when: 'before' | 'after') => void | Promise<void>) | null
 }
@@ -49,6 +57,7 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
       viewer: ['allocation:read'],
     },
     hasCredit: true,
+    asked: [],
     interfere: null,
     addNode(count) {
       const nodeId = newId('nod')
@@ -72,7 +81,14 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
   }
 
   /** The same command id again is answered as before. */
-  async function once<T>(name: string, commandId: string, effect: () => T): Promise<T> {
+  async function once<T>(
+    name: string,
+    context: CommandContext,
+    run: number,
+    effect: () => T,
+  ): Promise<T> {
+    const { commandId } = context
+    neighbours.asked.push({ name, run, context })
     await neighbours.interfere?.(name, 'before')
     if (!done.has(commandId)) done.set(commandId, effect())
     await neighbours.interfere?.(name, 'after')
@@ -80,8 +96,8 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
   }
 
   const inventory = [
-    handleCommand(holdSlots, ({ allocationId, gpuCount }, { commandId }) =>
-      once('slots.hold', commandId, () => {
+    handleCommand(holdSlots, ({ allocationId, gpuCount, run }, context) =>
+      once('slots.hold', context, run, () => {
         const free = neighbours.slots.filter((it) => it.state === 'FREE')
         const nodeId = free.find(
           (it) => free.filter((other) => other.nodeId === it.nodeId).length >= gpuCount,
@@ -103,8 +119,8 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
         }
       }),
     ),
-    handleCommand(bindSlots, ({ allocationId, slots }, { commandId }) =>
-      once('slots.bind', commandId, () => {
+    handleCommand(bindSlots, ({ allocationId, slots, run }, context) =>
+      once('slots.bind', context, run, () => {
         const held = slots.map(({ slotId, generation }) => {
           const slot = neighbours.slots.find((it) => it.slotId === slotId)
           if (slot?.generation !== generation || slot.allocationId !== allocationId) {
@@ -118,8 +134,8 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
         return { slots: held.map(({ slotId, generation }) => ({ slotId, generation })) }
       }),
     ),
-    handleCommand(releaseSlots, ({ allocationId, outcome }, { commandId }) =>
-      once('slots.release', commandId, () => {
+    handleCommand(releaseSlots, ({ allocationId, outcome, run }, context) =>
+      once('slots.release', context, run, () => {
         const mine = neighbours.slotsOf(allocationId)
         for (const slot of mine) {
           Object.assign(slot, {
@@ -133,8 +149,8 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
     ),
   ]
   const billing = [
-    handleCommand(placeHold, ({ allocationId }, { commandId }) =>
-      once('holds.place', commandId, () => {
+    handleCommand(placeHold, ({ allocationId, run }, context) =>
+      once('holds.place', context, run, () => {
         if (!neighbours.hasCredit) throw new DomainError('INSUFFICIENT_CREDIT', 'no credit')
         if (neighbours.holds.get(allocationId)) throw new DomainError('CONFLICT', 'it has ended')
         const holdId = newId('hld')
@@ -142,8 +158,8 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
         return { holdId }
       }),
     ),
-    handleCommand(voidHold, ({ allocationId }, { commandId }) =>
-      once('holds.void', commandId, () => {
+    handleCommand(voidHold, ({ allocationId, run }, context) =>
+      once('holds.void', context, run, () => {
         const hold = neighbours.holds.get(allocationId)
         // Kept also when there was none: a hold that is asked for after it must be refused.
         neighbours.holds.set(allocationId, {
@@ -155,7 +171,7 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
     ),
   ]
   const policy = [
-    handleCommand(PoliciesRead, async () => ({
+    handleCommand(readPolicies, async () => ({
       values: [{ key: ROLES_POLICY, version: 1, value: neighbours.roles }],
     })),
   ]

@@ -1,9 +1,11 @@
+import type { Envelope } from '@berth/platform/contract'
 import { DomainError } from '@berth/platform/errors'
-import { idToUuid } from '@berth/platform/ids'
+import { type Id, idToUuid, newId } from '@berth/platform/ids'
 import { armFault } from '@berth/platform/test-kit/index'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { DriverCall } from '../driver/port.ts'
 import { releaseAllocation } from '../service/release.ts'
-import { type Harness, member, openHarness } from '../testing/harness.ts'
+import { type Harness, member, openHarness, TRACE } from '../testing/harness.ts'
 
 const scope = new AsyncDisposableStack()
 let it: Harness
@@ -250,6 +252,164 @@ describe('a release during PROVISIONING', () => {
     frozen.resolve()
     await late
     expect(it.driver.accounts.get(nodeId)?.size ?? 0).toBe(0)
+    it.neighbours.slots.length = 0
+  })
+
+  test('a step whose lease is lost is told so, commits nothing, and what it made is taken back', async () => {
+    const nodeId = it.neighbours.addNode(1)
+    const asked = member()
+    const allocation = await it.create(asked)
+    await workUntil('PROVISIONING', allocation.id)
+    const begun = Promise.withResolvers<void>()
+    const told = Promise.withResolvers<unknown>()
+    const finish = Promise.withResolvers<void>()
+    const real = it.driver.create
+    it.driver.create = async (placement, call) => {
+      call?.signal?.addEventListener('abort', () => told.resolve(call.signal?.reason))
+      begun.resolve()
+      await finish.promise
+      // What is under way on the node ends all the same; its answer is lost.
+      await real(placement)
+      throw new Error('the connection was closed')
+    }
+    const late = it.newWorker({ renewMs: 20 }).drain()
+    await begun.promise
+    it.driver.create = real
+    await it.database.sql.query('UPDATE allocations SET lease_token = NULL, lease_until = NULL')
+    expect(await told.promise).toMatchObject({ message: 'the lease was lost' })
+    await releaseAllocation(it.ports, { ...asked, idempotencyKey: null }, allocation)
+    await it.settle()
+    expect((await states(allocation.id)).at(-1)).toBe('RELEASED')
+    // The node does not answer at first.
+    let failures = 0
+    it.driver.failure = (call) =>
+      call === 'clean' && failures++ < 2 ? new Error('it does not answer') : null
+    finish.resolve()
+    await late
+    expect(failures).toBe(3)
+    expect(it.driver.accounts.get(nodeId)?.size ?? 0).toBe(0)
+    expect((await states(allocation.id)).at(-1)).toBe('RELEASED')
+    it.neighbours.slots.length = 0
+  })
+})
+
+test('the request and the trace go with every event and command, and commands name the actor and the run', async () => {
+  it.neighbours.addNode(1)
+  it.neighbours.asked.length = 0
+  const calls: (DriverCall | undefined)[] = []
+  const { create } = it.driver
+  it.driver.create = (placement, call) => {
+    calls.push(call)
+    return create(placement)
+  }
+  const asked = member()
+  const allocation = await it.create(asked)
+  await it.settle()
+  it.driver.create = create
+  const trace = TRACE.replaceAll('a', 'c')
+  const other = { ...asked, requestId: 'request-2', traceparent: trace, idempotencyKey: null }
+  await releaseAllocation(it.ports, other, allocation)
+  await it.settle()
+  const rows = await it.database.sql.query<{ envelope: Envelope }>(
+    'SELECT envelope FROM outbox WHERE aggregate_id = $1::uuid ORDER BY aggregate_seq',
+    [idToUuid(allocation.id)],
+  )
+  const told = rows.map(({ envelope: { correlationId, traceparent, data } }) => [
+    correlationId,
+    traceparent,
+    data.run,
+  ])
+  const first = Array(5).fill(['request-1', TRACE, 1])
+  expect(told).toEqual([...first, ['request-2', trace, 1], ['request-2', trace, 1]])
+
+  const { subject } = asked.actor
+  const commands = it.neighbours.asked.map(({ name, run, context }) => [
+    name,
+    run,
+    context.commandId.endsWith(`/${allocation.id}/1`),
+    context.actor.subject,
+    context.requestId,
+    context.traceparent,
+  ])
+  expect(commands).toEqual([
+    ['slots.hold', 1, true, subject, 'request-1', TRACE],
+    ['holds.place', 1, true, subject, 'request-1', TRACE],
+    ['slots.bind', 1, true, subject, 'request-1', TRACE],
+    ['slots.release', 1, true, subject, 'request-2', trace],
+  ])
+  expect(calls.map((call) => call?.by?.actor?.subject)).toEqual([subject])
+  it.neighbours.slots.length = 0
+})
+
+describe('the reconciliation', () => {
+  async function cutLockHolders(): Promise<void> {
+    await it.database.sql.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_locks
+       WHERE locktype = 'advisory' AND pid <> pg_backend_pid()
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+    )
+  }
+
+  test('takes away what stands on a node and should not, and leaves the rest', async () => {
+    const [nodeId, elsewhere] = [it.neighbours.addNode(2), it.neighbours.addNode(1)]
+    const alive = await it.create(member(), 2)
+    const other = await it.create(member())
+    await it.settle()
+    const ended = await it.create(member())
+    const { id: stray } = await it.create(member())
+    await it.settle()
+    expect((await it.read(ended)).state).toBe('FAILED')
+    const place = (allocationId: Id<'alc'>, at: Id<'nod'>) =>
+      it.driver.create({ allocationId, nodeId: at, gpuIndexes: [0], publicKeys: [] })
+    await place(stray, nodeId)
+    // Of a record that a restored backup has not: it may be somebody's work.
+    const unknown = newId('alc')
+    await place(unknown, nodeId)
+    await place(ended.id, nodeId)
+    // Alive, but not here.
+    await place(other.id, nodeId)
+    it.driver.failure = (call) => (call === 'list' ? new Error('unreachable') : null)
+    expect(await it.newReconciliation()()).toBe(true)
+    expect(it.driver.accounts.get(nodeId)?.size).toBe(5)
+    it.driver.failure = null
+    // One that cannot be cleaned does not keep the others.
+    const { clean } = it.driver
+    it.driver.clean = async (of) => {
+      if (of.allocationId === stray) throw new Error('it is busy')
+      return clean(of)
+    }
+    expect(await it.newReconciliation()()).toBe(true)
+    expect([...(it.driver.accounts.get(nodeId)?.keys() ?? [])]).toEqual([alive.id, stray, unknown])
+    it.driver.clean = clean
+    expect(await it.newReconciliation()()).toBe(true)
+    expect([...(it.driver.accounts.get(nodeId)?.keys() ?? [])]).toEqual([alive.id, unknown])
+    expect([...(it.driver.accounts.get(elsewhere)?.keys() ?? [])]).toEqual([other.id])
+  })
+
+  test('is done by one replica at a time, and never holds the lock beyond it', async () => {
+    const real = it.driver.list
+    const begun = Promise.withResolvers<void>()
+    const go = Promise.withResolvers<void>()
+    it.driver.list = async (nodeId) => {
+      begun.resolve()
+      await go.promise
+      return real(nodeId)
+    }
+    const first = it.newReconciliation()()
+    await begun.promise
+    const others = await Promise.all([1, 2, 3].map(() => it.newReconciliation()()))
+    expect(others).toEqual([false, false, false])
+    go.resolve()
+    expect(await first).toBe(true)
+    expect(await it.newReconciliation()()).toBe(true)
+    // Nor when its connection dies meanwhile.
+    it.driver.list = async (nodeId) => {
+      await cutLockHolders()
+      return real(nodeId)
+    }
+    await expect(it.newReconciliation()()).resolves.toBe(true)
+    it.driver.list = real
+    expect(await it.newReconciliation()()).toBe(true)
     it.neighbours.slots.length = 0
   })
 })

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '@berth/platform/abort'
 import { createBell, repeat } from '@berth/platform/bell'
 import { type Clock, systemClock } from '@berth/platform/clock'
 import { fault } from '@berth/platform/fault-points'
@@ -10,6 +11,7 @@ import type { Outcome, Steps } from './steps.ts'
 
 const CONCURRENCY = 8
 const REAPED_AT_ONCE = 100
+const SWEEP_PAUSES_MS = [500, 1_000, 2_000, 4_000]
 const RENEW_MS = (LEASE_SECONDS * 1_000) / 3
 
 export type Worker = {
@@ -35,6 +37,7 @@ export function createWorker({
   metrics,
   clock = systemClock,
   chance = Math.random,
+  renewMs = RENEW_MS,
 }: {
   leases: Leases
   steps: Steps
@@ -42,6 +45,7 @@ export function createWorker({
   metrics: Metrics
   clock?: Clock
   chance?: () => number
+  renewMs?: number
 }): Worker {
   const ended = metrics.counter('berth_allocation_steps_total', 'Steps by state and outcome', [
     'state',
@@ -107,23 +111,39 @@ export function createWorker({
     const { allocation } = lease
     const { state } = allocation
     const stepLog = log.child({ allocationId: allocation.id, state, attempt: allocation.attempts })
-    const renewal = setInterval(() => {
-      leases.renew(lease, clock.now()).catch((error: unknown) => {
-        stepLog.warn({ err: error }, 'a lease could not be renewed')
-      })
-    }, RENEW_MS)
+    const renewal = renewing(lease, stepLog)
     try {
-      const outcome = await steps.perform(allocation, clock.now())
+      const outcome = await steps.perform(allocation, clock.now(), renewal.lost)
       await fault('worker:performed')
+      renewal.lost.throwIfAborted()
       ended.inc({ state, outcome: await conclude(lease, outcome, stepLog) })
       await fault('worker:committed')
     } catch (error) {
       stepLog.warn({ err: error }, 'a step failed and will be repeated')
-      ended.inc({ state, outcome: 'failed' })
+      ended.inc({ state, outcome: renewal.lost.aborted ? 'stale' : 'failed' })
       await postpone(lease, stepLog)
     } finally {
-      clearInterval(renewal)
+      renewal.stop()
     }
+  }
+
+  /** Keeps a lease while its step is under way, and says when it is lost: the step is in vain then. */
+  function renewing(lease: Lease, stepLog: Log): { lost: AbortSignal; stop: () => void } {
+    const lost = new AbortController()
+    let renewedAt = performance.now()
+    async function renew(): Promise<void> {
+      const at = performance.now()
+      try {
+        if (await leases.renew(lease, clock.now())) renewedAt = at
+        else lost.abort(new Error('the lease was lost'))
+      } catch (error) {
+        stepLog.warn({ err: error }, 'a lease could not be renewed')
+        // Somebody else may hold it by now.
+        if (at - renewedAt > LEASE_SECONDS * 1_000) lost.abort(error)
+      }
+    }
+    const timer = setInterval(() => void renew(), renewMs)
+    return { lost: lost.signal, stop: () => clearInterval(timer) }
   }
 
   async function conclude(lease: Lease, outcome: Outcome, stepLog: Log): Promise<string> {
@@ -140,19 +160,36 @@ export function createWorker({
       return 'done'
     }
     stepLog.info('the allocation has moved on meanwhile')
-    await leases.postpone(lease, clock.now())
-    // Made under a stale lease after everything was given back, an account would stand for ever.
-    if (lease.allocation.state === 'PROVISIONING' && (await leases.isGone(lease.allocation.id))) {
-      await steps.sweep(lease.allocation)
-    }
+    await giveBack(lease, clock.now(), stepLog)
     return 'stale'
   }
 
   /** The lease runs out by itself if even this fails. */
   async function postpone(lease: Lease, stepLog: Log): Promise<void> {
     const at = retryAt(clock.now(), lease.allocation.attempts, chance())
-    await leases.postpone(lease, at).catch((error: unknown) => {
+    await giveBack(lease, at, stepLog).catch((error: unknown) => {
       stepLog.warn({ err: error }, 'a lease could not be given back')
     })
+  }
+
+  async function giveBack(lease: Lease, nextAttemptAt: Date, stepLog: Log): Promise<void> {
+    if (await leases.postpone(lease, nextAttemptAt)) return
+    // Whoever holds it now may have cleaned the node before this step put something there.
+    if (lease.allocation.state === 'PROVISIONING') await sweep(lease, stepLog)
+  }
+
+  /** An account that was made under a stale lease, when its allocation had ended, must not stay. */
+  async function sweep({ allocation }: Lease, stepLog: Log): Promise<void> {
+    for (const pauseMs of [...SWEEP_PAUSES_MS, null]) {
+      try {
+        if (!(await leases.hasEnded(allocation.id))) return
+        if (await steps.sweep(allocation)) return
+      } catch (error) {
+        stepLog.warn({ err: error }, 'what a stale step made could not be taken back')
+      }
+      if (pauseMs === null || stopping.signal.aborted) break
+      await pause(pauseMs, stopping.signal)
+    }
+    stepLog.error('what a stale step made is left to the reconciliation')
   }
 }

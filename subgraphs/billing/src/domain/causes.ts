@@ -30,9 +30,12 @@ export function usageRecordId(meter: Meter, allocationId: string, windowStart: D
   return deriveUuid(windowStart, `${meter}:${allocationId}:${windowStart.toISOString()}`)
 }
 
-/** An allocation has one hold, for ever. */
-export function holdId(allocationId: string): string {
-  return deriveUuid(timeOfUuid(allocationId), `hold:${allocationId}`)
+/** One run of an allocation; the first is 1. */
+export type Run = { readonly allocationId: string; readonly run: number }
+
+/** A run has one hold, for ever. */
+export function holdId({ allocationId, run }: Run): string {
+  return deriveUuid(timeOfUuid(allocationId), `hold:${allocationId}:${run}`)
 }
 
 function cause(at: Date, text: string): Cause {

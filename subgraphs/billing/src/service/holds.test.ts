@@ -13,7 +13,7 @@ afterAll(async () => {
 })
 
 function request(organizationId: string, given: { gpuCount?: number; gpuModel?: string } = {}) {
-  return { allocationId: newUuid(), organizationId, gpuModel: MODEL, gpuCount: 1, ...given }
+  return { allocationId: newUuid(), run: 1, organizationId, gpuModel: MODEL, gpuCount: 1, ...given }
 }
 
 const code = (error: { code?: string }) => error.code
@@ -47,7 +47,7 @@ test('a hold is not for other GPUs than it was placed for, nor for another organ
   await expect(holds.place({ ...one, gpuCount: 2 })).rejects.toMatchObject({ code: 'CONFLICT' })
   const organizationId = await it.organization()
   await expect(holds.place({ ...one, organizationId })).rejects.toMatchObject({ code: 'CONFLICT' })
-  await expect(holds.void(organizationId, one.allocationId)).rejects.toMatchObject({
+  await expect(holds.void(organizationId, one)).rejects.toMatchObject({
     code: 'NOT_FOUND',
   })
 })
@@ -68,7 +68,7 @@ test('a hold that is voided gives its credit back, once, and stays void', async 
   const one = request(organizationId)
   await holds.place(one)
   const voided = await Promise.all(
-    Array.from({ length: 10 }, () => holds.void(organizationId, one.allocationId)),
+    Array.from({ length: 10 }, () => holds.void(organizationId, one)),
   )
   expect(new Set(voided)).toEqual(new Set([true]))
   expect((await it.balance(organizationId)).held).toBe(0n)
@@ -79,7 +79,7 @@ test('a placing that comes after its voiding holds nothing', async () => {
   const [{ holds }] = it.replicas
   const organizationId = await it.organization()
   const one = request(organizationId)
-  expect(await holds.void(organizationId, one.allocationId)).toBe(true)
+  expect(await holds.void(organizationId, one)).toBe(true)
   await expect(holds.place(one)).rejects.toMatchObject({ code: 'CONFLICT' })
   expect((await it.balance(organizationId)).held).toBe(0n)
 })
@@ -90,10 +90,49 @@ test('placing and voiding at once ends without a hold or with a refused placing'
     const one = request(organizationId)
     await Promise.allSettled([
       it.replicas[0].holds.place(one),
-      it.replicas[1].holds.void(organizationId, one.allocationId),
+      it.replicas[1].holds.void(organizationId, one),
     ])
     expect((await it.balance(organizationId)).held).toBe(0n)
   }
+})
+
+test('each run has a hold and a meter of its own, and pays for its own seconds', async () => {
+  const [{ holds, metering }] = it.replicas
+  const organizationId = await it.organization()
+  const first = request(organizationId, { gpuCount: 2 })
+  const second = { ...first, run: 2 }
+  const { holdId } = await holds.place(first)
+  const begun = facts(organizationId, { ...first, startedAt: it.clock.now() })
+  await it.note(begun)
+  it.clock.advance(30)
+  const over = { ...begun, endedAt: it.clock.now() }
+  await it.note(over)
+  it.clock.advance(600)
+
+  expect((await holds.place(second)).holdId).not.toBe(holdId)
+  await expect(holds.place(first)).rejects.toMatchObject({ code: 'CONFLICT' })
+  // A late word of the first run ends nothing of the second.
+  expect(await holds.void(organizationId, first)).toBe(false)
+  expect((await it.balance(organizationId)).held).toBe(holdMicros(2))
+  const again = { ...begun, run: 2, startedAt: it.clock.now() }
+  await it.note(again)
+  await it.note(over)
+  it.clock.advance(90)
+  await metering.tick()
+  expect((await it.balance(organizationId)).held).toBe(holdMicros(2))
+  await it.note({ ...again, endedAt: it.clock.now() })
+  const runs = await it.sql.query(
+    `SELECT run, metered_seconds AS seconds FROM meters WHERE allocation_id = $1::uuid ORDER BY run`,
+    [first.allocationId],
+  )
+  expect(runs).toEqual([
+    { run: 1, seconds: 30n },
+    { run: 2, seconds: 90n },
+  ])
+  expect((await it.balance(organizationId)).held).toBe(0n)
+  const third = { ...first, run: 3 }
+  expect(await holds.void(organizationId, third)).toBe(true)
+  await expect(holds.place(third)).rejects.toMatchObject({ code: 'CONFLICT' })
 })
 
 test('a hold whose allocation runs is not voided, and does not lapse', async () => {
@@ -105,7 +144,7 @@ test('a hold whose allocation runs is not voided, and does not lapse', async () 
   await it.note(facts(organizationId, { allocationId: one.allocationId, startedAt }))
   it.clock.advance(7_200)
   await holds.expire()
-  expect(await holds.void(organizationId, one.allocationId)).toBe(false)
+  expect(await holds.void(organizationId, one)).toBe(false)
   expect((await it.balance(organizationId)).held).toBe(holdMicros(2))
   await it.note(
     facts(organizationId, { allocationId: one.allocationId, startedAt, endedAt: startedAt }),

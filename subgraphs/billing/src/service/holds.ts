@@ -3,6 +3,7 @@ import type { Database, Sql } from '@berth/platform/database'
 import { DomainError } from '@berth/platform/errors'
 import { fault } from '@berth/platform/fault-points'
 import { formatAmount } from '@berth/platform/money'
+import type { Run } from '../domain/causes.ts'
 import { type CoverSeconds, fullCover } from '../domain/cover.ts'
 import { clearDepleted, lockAccount, readAccount } from '../store/accounts.ts'
 import {
@@ -27,8 +28,7 @@ export type HoldsDeps = {
 }
 
 /** What is asked for. Ids are uuids. */
-export type PlaceHold = {
-  allocationId: string
+export type PlaceHold = Run & {
   organizationId: string
   gpuModel: string
   gpuCount: number
@@ -37,19 +37,19 @@ export type PlaceHold = {
 export type Holds = {
   /**
    * Sets credit aside, under the account's lock: of many that are placed at once, those that credit
-   * does not cover fail. The same allocation gets the same hold again.
+   * does not cover fail. The same run gets the same hold again.
    *
-   * @throws {DomainError} INSUFFICIENT_CREDIT; CONFLICT when the allocation's hold is over, or is
+   * @throws {DomainError} INSUFFICIENT_CREDIT; CONFLICT when the run's hold is over, or is
    *   for something else; BAD_INPUT when the GPU model has no price
    */
   place(input: PlaceHold): Promise<{ holdId: string }>
   /**
-   * Gives a hold back whose allocation never ran, and keeps a late placing out.
+   * Gives a hold back whose run never began, and keeps a late placing out.
    *
    * @returns whether it is void now
    * @throws {DomainError} NOT_FOUND when it is another organization's
    */
-  void(organizationId: string, allocationId: string): Promise<boolean>
+  void(organizationId: string, run: Run): Promise<boolean>
   /** Ends holds whose time is over. @returns how many */
   expire(): Promise<number>
 }
@@ -58,8 +58,8 @@ export function createHolds(deps: HoldsDeps): Holds {
   const { database, clock } = deps
   return {
     place: (input) => database.sqlTransaction((sql) => place(sql, deps, input)),
-    void: (organizationId, allocationId) =>
-      database.sqlTransaction((sql) => voidHold(sql, organizationId, allocationId, clock.now())),
+    void: (organizationId, run) =>
+      database.sqlTransaction((sql) => voidHold(sql, organizationId, run, clock.now())),
     async expire() {
       let ended = 0
       for (const hold of await lapsedHolds(database.sql, clock.now(), 1_000)) {
@@ -72,10 +72,10 @@ export function createHolds(deps: HoldsDeps): Holds {
 
 async function place(sql: Sql, deps: HoldsDeps, input: PlaceHold): Promise<{ holdId: string }> {
   const { clock, currency, cover, lapseSeconds } = deps
-  const { allocationId, organizationId, gpuModel, gpuCount } = input
+  const { allocationId, run, organizationId, gpuModel, gpuCount } = input
   const known = await readAccount(sql, organizationId, currency)
   const account = known && (await lockAccount(sql, known.id))
-  const earlier = await readHold(sql, allocationId)
+  const earlier = await readHold(sql, input)
   if (earlier) return { holdId: sameHold(earlier, input).id }
 
   const now = clock.now()
@@ -93,6 +93,7 @@ async function place(sql: Sql, deps: HoldsDeps, input: PlaceHold): Promise<{ hol
   }
   const placed = await insertHold(sql, {
     allocationId,
+    run,
     organizationId,
     accountId: account.id,
     amountMicros,
@@ -106,7 +107,7 @@ async function place(sql: Sql, deps: HoldsDeps, input: PlaceHold): Promise<{ hol
   await fault('billing.hold.placed')
   // Credit covers something again: its end is told anew.
   if (account.depletedAt) await clearDepleted(sql, account.id)
-  const hold = await readHold(sql, allocationId)
+  const hold = await readHold(sql, input)
   return { holdId: hold!.id }
 }
 
@@ -126,19 +127,19 @@ function isOver(): DomainError {
 export async function voidHold(
   sql: Sql,
   organizationId: string,
-  allocationId: string,
+  run: Run,
   now: Date,
 ): Promise<boolean> {
-  await insertVoided(sql, organizationId, allocationId, now)
-  const hold = await readHold(sql, allocationId)
+  await insertVoided(sql, organizationId, run, now)
+  const hold = await readHold(sql, run)
   if (hold?.organizationId !== organizationId) {
     throw new DomainError('NOT_FOUND', 'This organization has no such hold')
   }
   if (hold.state !== 'PLACED' || hold.accountId === null) return hold.state === 'VOIDED'
   await lockAccount(sql, hold.accountId)
   // What has run is settled at its end, whoever asks for what.
-  if (!(await hasMeter(sql, allocationId))) await endHold(sql, allocationId, 'VOIDED', now)
-  return (await readHold(sql, allocationId))?.state === 'VOIDED'
+  if (!(await hasMeter(sql, run))) await endHold(sql, run, 'VOIDED', now)
+  return (await readHold(sql, run))?.state === 'VOIDED'
 }
 
 async function expire(sql: Sql, hold: Hold, now: Date): Promise<boolean> {

@@ -30,7 +30,13 @@ const CREDIT = 100_000_000n
 async function running(gpuCount = 2, credit = CREDIT) {
   const organizationId = await it.organization(credit)
   const allocationId = newUuid()
-  await it.replicas[0].holds.place({ allocationId, organizationId, gpuModel: MODEL, gpuCount })
+  await it.replicas[0].holds.place({
+    allocationId,
+    run: 1,
+    organizationId,
+    gpuModel: MODEL,
+    gpuCount,
+  })
   const begun = facts(organizationId, { allocationId, gpuCount, startedAt: it.clock.now() })
   await it.note(begun)
   return begun
@@ -168,7 +174,7 @@ describe('what is told of an allocation', () => {
         const allocationId = newUuid()
         const [first, second] = it.replicas
         const gpuModel = MODEL
-        await first.holds.place({ allocationId, organizationId, gpuModel, gpuCount: 3 })
+        await first.holds.place({ allocationId, run: 1, organizationId, gpuModel, gpuCount: 3 })
         const begun = facts(organizationId, { allocationId, gpuCount: 3, startedAt })
         let replica = first
         for (const step of [...order, 'running', 'stopping', 'tick']) {
@@ -191,7 +197,7 @@ describe('what is told of an allocation', () => {
     const organizationId = await it.organization()
     const failed = facts(organizationId, { endedAt: it.clock.now() })
     const { allocationId } = failed
-    const request = { allocationId, organizationId, gpuModel: MODEL, gpuCount: 2 }
+    const request = { allocationId, run: 1, organizationId, gpuModel: MODEL, gpuCount: 2 }
     await it.note(failed)
     await expect(it.replicas[0].holds.place(request)).rejects.toMatchObject({ code: 'CONFLICT' })
 
@@ -236,7 +242,7 @@ describe('of a process that dies', () => {
     const organizationId = await it.organization()
     const allocationId = newUuid()
     const [{ holds }] = it.replicas
-    await holds.place({ allocationId, organizationId, gpuModel: MODEL, gpuCount: 1 })
+    await holds.place({ allocationId, run: 1, organizationId, gpuModel: MODEL, gpuCount: 1 })
     const startedAt = it.clock.now()
     it.clock.advance(30)
     const whole = facts(organizationId, {
@@ -306,7 +312,7 @@ describe('when credit ends', () => {
     const first = facts(organizationId, { startedAt: it.clock.now() })
     const second = facts(organizationId)
     for (const { allocationId } of [first, second]) {
-      await holds.place({ allocationId, organizationId, gpuModel: MODEL, gpuCount: 2 })
+      await holds.place({ allocationId, run: 1, organizationId, gpuModel: MODEL, gpuCount: 2 })
     }
     await it.note(first)
     it.clock.advance(WINDOW + SETTLE)
@@ -323,7 +329,7 @@ describe('when credit ends', () => {
 
     const third = facts(organizationId, { gpuCount: 1, startedAt: it.clock.now() })
     const { allocationId } = third
-    await holds.place({ allocationId, organizationId, gpuModel: MODEL, gpuCount: 1 })
+    await holds.place({ allocationId, run: 1, organizationId, gpuModel: MODEL, gpuCount: 1 })
     await it.note(third)
     for (let n = 0; n < 20; n++) {
       it.clock.advance(WINDOW)
@@ -391,6 +397,7 @@ test('two meter loops and two consumers at once: a storm adds up', async () => {
         const allocationId = newUuid()
         await it.replicas[n % 2]!.holds.place({
           allocationId,
+          run: 1,
           organizationId,
           gpuModel: MODEL,
           gpuCount,

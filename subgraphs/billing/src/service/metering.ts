@@ -4,6 +4,7 @@ import { fault } from '@berth/platform/fault-points'
 import type { Log } from '@berth/platform/log'
 import { appendEvent } from '@berth/platform/outbox'
 import { balanceDepleted } from '@berth/schema/events/billing'
+import type { Run } from '../domain/causes.ts'
 import { renewed } from '../domain/cover.ts'
 import { wholeSeconds } from '../domain/windows.ts'
 import { lockAccount, markDepleted, openAccount } from '../store/accounts.ts'
@@ -32,13 +33,12 @@ export type MeteringDeps = {
   settleSeconds: number
 }
 
-/** What an event tells of an allocation. Ids are uuids. */
-export type AllocationFacts = {
-  allocationId: string
+/** What an event tells of a run of an allocation. Ids are uuids. */
+export type AllocationFacts = Run & {
   organizationId: string
   gpuModel: string
   gpuCount: number
-  /** When it began to run; null when it has not. */
+  /** When the run began; null when it has not. */
   startedAt: Date | null
   /** When it ceased to be billed; null when it has not. */
   endedAt: Date | null
@@ -91,9 +91,9 @@ const LANES = 4
 
 /** Locks are taken in the order meter, account, hold. */
 async function note(sql: Sql, deps: MeteringDeps, facts: AllocationFacts): Promise<void> {
-  const { allocationId, organizationId, startedAt, endedAt } = facts
+  const { organizationId, startedAt, endedAt } = facts
   if (startedAt === null) {
-    if (endedAt !== null) await voidHold(sql, organizationId, allocationId, deps.clock.now())
+    if (endedAt !== null) await voidHold(sql, organizationId, facts, deps.clock.now())
     return
   }
   const meter = await openMeter(sql, deps, { ...facts, startedAt })
@@ -105,23 +105,23 @@ async function openMeter(
   { clock, currency }: MeteringDeps,
   facts: AllocationFacts & { startedAt: Date },
 ): Promise<MeterRow> {
-  const { allocationId, organizationId, gpuModel, gpuCount, startedAt } = facts
-  const known = await lockMeter(sql, { allocationId, startedAt })
+  const { allocationId, run, organizationId, gpuModel, gpuCount, startedAt } = facts
+  const known = await lockMeter(sql, facts)
   if (known) return known
-  const hold = await readHold(sql, allocationId)
+  const hold = await readHold(sql, facts)
   const perHourMicros =
     hold?.perHourMicros ??
     (await pricesAt(sql, [gpuModel], currency, startedAt)).get(gpuModel)?.perHourMicros
   // Until somebody sets it, so that nothing runs for free; no hold is placed without a price.
   if (perHourMicros === undefined) throw new Error(`${gpuModel} runs and has no price`)
   const accountId = await openAccount(sql, organizationId, currency, clock.now())
-  const meter = { allocationId, startedAt, organizationId, accountId, currency }
+  const meter = { allocationId, run, startedAt, organizationId, accountId, currency }
   await insertMeter(sql, { ...meter, gpuModelCode: gpuModel, gpuCount, perHourMicros })
   await fault('billing.meter.opened')
-  const opened = await lockMeter(sql, { allocationId, startedAt })
+  const opened = await lockMeter(sql, facts)
   if (!opened) throw new Error('a meter that was just opened is not there')
   await lockAccount(sql, accountId)
-  await keepHold(sql, allocationId)
+  await keepHold(sql, facts)
   return opened
 }
 
@@ -138,7 +138,7 @@ async function closeMeter(
   await postUse(sql, meter, seconds, now)
   await setMetered(sql, meter, seconds, end)
   await fault('billing.meter.closed')
-  await endHold(sql, meter.allocationId, 'SETTLED', now)
+  await endHold(sql, meter, 'SETTLED', now)
   await fault('billing.hold.settled')
 }
 
@@ -166,7 +166,7 @@ async function postDue(
  */
 async function renewHold(sql: Sql, meter: MeterRow, now: Date): Promise<void> {
   const account = await lockAccount(sql, meter.accountId)
-  const hold = await readHold(sql, meter.allocationId)
+  const hold = await readHold(sql, meter)
   const placed = hold?.state === 'PLACED' ? hold : null
   const available = account.postedMicros - account.heldMicros
   const { amountMicros, isShort } = renewed(placed ?? NOTHING, available)

@@ -42,7 +42,7 @@ export function createReads({
     },
     async usageRecords(actor, input) {
       const page = pageOf(input, 'usg')
-      const allocationId = input.allocationId ? uuidOf('alc', input.allocationId) : null
+      const allocationId = input.allocationId == null ? null : uuidOf('alc', input.allocationId)
       const rows = await listUsage(sql, organizationOf(actor), { allocationId }, page.read)
       return connection({ ...page, rows, cursorOf: ({ id }) => uuidToId('usg', id) })
     },

@@ -1,12 +1,11 @@
 import type { Sql } from '@berth/platform/database'
 import type { Micros } from '@berth/platform/money'
-import { holdId } from '../domain/causes.ts'
+import { holdId, type Run } from '../domain/causes.ts'
 
 export type HoldState = 'PLACED' | 'SETTLED' | 'VOIDED' | 'EXPIRED'
 
-export type Hold = {
+export type Hold = Run & {
   readonly id: string
-  readonly allocationId: string
   readonly organizationId: string
   /** Null when it was voided before it was placed. */
   readonly accountId: string | null
@@ -18,20 +17,19 @@ export type Hold = {
   readonly perHourMicros: Micros | null
 }
 
-const COLUMNS = `id, allocation_id AS "allocationId", organization_id AS "organizationId",
+const COLUMNS = `id, allocation_id AS "allocationId", run, organization_id AS "organizationId",
   account_id AS "accountId", state, amount_micros AS "amountMicros", full_micros AS "fullMicros",
   gpu_model_code AS "gpuModelCode", gpu_count AS "gpuCount", per_hour_micros AS "perHourMicros"`
 
-export async function readHold(sql: Sql, allocationId: string): Promise<Hold | null> {
+export async function readHold(sql: Sql, { allocationId, run }: Run): Promise<Hold | null> {
   const [hold] = await sql.query<Hold>(
-    `SELECT ${COLUMNS} FROM holds WHERE allocation_id = $1::uuid`,
-    [allocationId],
+    `SELECT ${COLUMNS} FROM holds WHERE allocation_id = $1::uuid AND run = $2::int`,
+    [allocationId, run],
   )
   return hold ?? null
 }
 
-export type NewHold = {
-  allocationId: string
+export type NewHold = Run & {
   organizationId: string
   accountId: string
   amountMicros: Micros
@@ -42,16 +40,16 @@ export type NewHold = {
   expiresAt: Date
 }
 
-/** @returns false when the allocation has one already, or was voided before */
+/** @returns false when the run has one already, or was voided before */
 export async function insertHold(sql: Sql, hold: NewHold): Promise<boolean> {
   const rows = await sql.query(
     `INSERT INTO holds (id, allocation_id, organization_id, account_id, state, amount_micros,
-       full_micros, gpu_model_code, gpu_count, per_hour_micros, placed_at, expires_at)
+       full_micros, gpu_model_code, gpu_count, per_hour_micros, placed_at, expires_at, run)
      VALUES ($1::uuid, $2::uuid, $3::uuid, $4::uuid, 'PLACED', $5::bigint, $5::bigint, $6, $7::int,
-       $8::bigint, $9::timestamptz, $10::timestamptz)
+       $8::bigint, $9::timestamptz, $10::timestamptz, $11::int)
      ON CONFLICT DO NOTHING RETURNING id`,
     [
-      holdId(hold.allocationId),
+      holdId(hold),
       hold.allocationId,
       hold.organizationId,
       hold.accountId,
@@ -61,24 +59,25 @@ export async function insertHold(sql: Sql, hold: NewHold): Promise<boolean> {
       hold.perHourMicros,
       hold.placedAt,
       hold.expiresAt,
+      hold.run,
     ],
   )
   return rows.length === 1
 }
 
-/** Keeps a hold of this allocation from ever being placed, unless it has one. */
+/** Keeps a hold of this run from ever being placed, unless it has one. */
 export async function insertVoided(
   sql: Sql,
   organizationId: string,
-  allocationId: string,
+  run: Run,
   at: Date,
 ): Promise<void> {
   await sql.query(
     `INSERT INTO holds (id, allocation_id, organization_id, state, amount_micros, full_micros,
-       placed_at, ended_at)
-     VALUES ($1::uuid, $2::uuid, $3::uuid, 'VOIDED', 0, 0, $4::timestamptz, $4::timestamptz)
+       placed_at, ended_at, run)
+     VALUES ($1::uuid, $2::uuid, $3::uuid, 'VOIDED', 0, 0, $4::timestamptz, $4::timestamptz, $5::int)
      ON CONFLICT DO NOTHING`,
-    [holdId(allocationId), allocationId, organizationId, at],
+    [holdId(run), run.allocationId, organizationId, at, run.run],
   )
 }
 
@@ -88,14 +87,14 @@ export async function insertVoided(
  */
 export async function endHold(
   sql: Sql,
-  allocationId: string,
+  { allocationId, run }: Run,
   state: Exclude<HoldState, 'PLACED'>,
   at: Date,
 ): Promise<boolean> {
   const rows = await sql.query(
     `UPDATE holds SET state = $2, ended_at = $3::timestamptz
-     WHERE allocation_id = $1::uuid AND state = 'PLACED' RETURNING id`,
-    [allocationId, state, at],
+     WHERE allocation_id = $1::uuid AND run = $4::int AND state = 'PLACED' RETURNING id`,
+    [allocationId, state, at, run],
   )
   return rows.length === 1
 }
@@ -109,11 +108,12 @@ export async function resizeHold(sql: Sql, id: string, amountMicros: Micros): Pr
 }
 
 /** From now on its allocation runs: it ends with that, and not by itself. */
-export async function keepHold(sql: Sql, allocationId: string): Promise<void> {
+export async function keepHold(sql: Sql, { allocationId, run }: Run): Promise<void> {
   await sql.query(
     `UPDATE holds SET expires_at = NULL
-     WHERE allocation_id = $1::uuid AND state = 'PLACED' AND expires_at IS NOT NULL`,
-    [allocationId],
+     WHERE allocation_id = $1::uuid AND run = $2::int AND state = 'PLACED'
+       AND expires_at IS NOT NULL`,
+    [allocationId, run],
   )
 }
 

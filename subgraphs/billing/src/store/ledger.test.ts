@@ -163,8 +163,14 @@ describe('even the owner', () => {
   test('cannot end a hold a second time, or bring it back', async () => {
     const organizationId = await it.organization()
     const allocationId = newUuid()
-    await it.replicas[0].holds.place({ allocationId, organizationId, gpuModel: 't4', gpuCount: 1 })
-    await it.replicas[0].holds.void(organizationId, allocationId)
+    await it.replicas[0].holds.place({
+      allocationId,
+      run: 1,
+      organizationId,
+      gpuModel: 't4',
+      gpuCount: 1,
+    })
+    await it.replicas[0].holds.void(organizationId, { allocationId, run: 1 })
     for (const state of ['PLACED', 'SETTLED']) {
       const text = 'UPDATE holds SET state = $2, ended_at = NULL WHERE allocation_id = $1'
       await expect(as('owner', text, [allocationId, state])).rejects.toMatchObject({

@@ -1,9 +1,9 @@
 import type { Sql } from '@berth/platform/database'
 import type { Micros } from '@berth/platform/money'
+import type { Run } from '../domain/causes.ts'
 
 /** One run of an allocation, from RUNNING to its end. */
-export type MeterRow = {
-  readonly allocationId: string
+export type MeterRow = Run & {
   readonly startedAt: Date
   readonly organizationId: string
   readonly accountId: string
@@ -16,12 +16,12 @@ export type MeterRow = {
   readonly endedAt: Date | null
 }
 
-const COLUMNS = `allocation_id AS "allocationId", started_at AS "startedAt",
+const COLUMNS = `allocation_id AS "allocationId", run, started_at AS "startedAt",
   organization_id AS "organizationId", account_id AS "accountId", gpu_model_code AS "gpuModelCode",
   gpu_count AS "gpuCount", currency, per_hour_micros AS "perHourMicros",
   metered_seconds AS "meteredSeconds", ended_at AS "endedAt"`
 
-export type MeterKey = Pick<MeterRow, 'allocationId' | 'startedAt'>
+export type MeterKey = Run
 
 /**
  * Opens a meter, unless this run has one, or another run's is still open. No conflict target: of two
@@ -33,9 +33,9 @@ export async function insertMeter(
 ): Promise<void> {
   await sql.query(
     `INSERT INTO meters (allocation_id, started_at, organization_id, account_id, gpu_model_code,
-       gpu_count, currency, per_hour_micros, metered_until)
+       gpu_count, currency, per_hour_micros, metered_until, run)
      VALUES ($1::uuid, $2::timestamptz, $3::uuid, $4::uuid, $5, $6::int, $7, $8::bigint,
-       $2::timestamptz)
+       $2::timestamptz, $9::int)
      ON CONFLICT DO NOTHING`,
     [
       meter.allocationId,
@@ -46,6 +46,7 @@ export async function insertMeter(
       meter.gpuCount,
       meter.currency,
       meter.perHourMicros,
+      meter.run,
     ],
   )
 }
@@ -53,8 +54,8 @@ export async function insertMeter(
 export async function lockMeter(sql: Sql, key: MeterKey): Promise<MeterRow | null> {
   const [meter] = await sql.query<MeterRow>(
     `SELECT ${COLUMNS} FROM meters
-     WHERE allocation_id = $1::uuid AND started_at = $2::timestamptz FOR UPDATE`,
-    [key.allocationId, key.startedAt],
+     WHERE allocation_id = $1::uuid AND run = $2::int FOR UPDATE`,
+    [key.allocationId, key.run],
   )
   return meter ?? null
 }
@@ -62,7 +63,7 @@ export async function lockMeter(sql: Sql, key: MeterKey): Promise<MeterRow | nul
 /** Open meters that were not read since `before`, the longest unread first. */
 export async function dueMeters(sql: Sql, before: Date, limit: number): Promise<MeterKey[]> {
   return sql.query<MeterKey>(
-    `SELECT allocation_id AS "allocationId", started_at AS "startedAt" FROM meters
+    `SELECT allocation_id AS "allocationId", run FROM meters
      WHERE ended_at IS NULL AND metered_until <= $1::timestamptz
      ORDER BY metered_until LIMIT $2::int`,
     [before, limit],
@@ -77,10 +78,10 @@ export async function claimDueMeter(
 ): Promise<MeterRow | null> {
   const [meter] = await sql.query<MeterRow>(
     `SELECT ${COLUMNS} FROM meters
-     WHERE allocation_id = $1::uuid AND started_at = $2::timestamptz
+     WHERE allocation_id = $1::uuid AND run = $2::int
        AND ended_at IS NULL AND metered_until <= $3::timestamptz
      FOR UPDATE SKIP LOCKED`,
-    [key.allocationId, key.startedAt, before],
+    [key.allocationId, key.run, before],
   )
   return meter ?? null
 }
@@ -95,14 +96,15 @@ export async function setMetered(
   await sql.query(
     `UPDATE meters SET metered_seconds = $3::bigint, ended_at = $4::timestamptz,
        metered_until = started_at + make_interval(secs => $3::bigint)
-     WHERE allocation_id = $1::uuid AND started_at = $2::timestamptz`,
-    [key.allocationId, key.startedAt, meteredSeconds, endedAt],
+     WHERE allocation_id = $1::uuid AND run = $2::int`,
+    [key.allocationId, key.run, meteredSeconds, endedAt],
   )
 }
 
-export async function hasMeter(sql: Sql, allocationId: string): Promise<boolean> {
-  const rows = await sql.query('SELECT FROM meters WHERE allocation_id = $1::uuid LIMIT 1', [
-    allocationId,
-  ])
+export async function hasMeter(sql: Sql, { allocationId, run }: Run): Promise<boolean> {
+  const rows = await sql.query(
+    'SELECT FROM meters WHERE allocation_id = $1::uuid AND run = $2::int',
+    [allocationId, run],
+  )
   return rows.length > 0
 }

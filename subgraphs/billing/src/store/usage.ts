@@ -90,7 +90,10 @@ export async function usageById(
   )
 }
 
-/** What these allocations have cost, by id. Without an organization: whosesoever they are. */
+/**
+ * What these allocations have cost, by id: what their meters have counted, for a month of a run is
+ * more records than a page can sum. Without an organization: whosesoever they are.
+ */
 export async function costOf(
   sql: Sql,
   organizationId: string | null,
@@ -99,7 +102,7 @@ export async function costOf(
 ): Promise<Map<string, Micros>> {
   // SUM of bigint is numeric in Postgres: converted here, once.
   const rows = await sql.query<{ id: string; costMicros: Micros }>(
-    `SELECT allocation_id AS id, sum(cost_micros)::bigint AS "costMicros" FROM usage_records
+    `SELECT allocation_id AS id, sum(cost_micros)::bigint AS "costMicros" FROM meters
      WHERE allocation_id = ANY ($1::uuid[]) AND ($2::uuid IS NULL OR organization_id = $2::uuid)
        AND currency = $3
      GROUP BY allocation_id`,

@@ -1,5 +1,8 @@
 import type { GpuModelResolvers } from '../generated/resolvers.ts'
 
 export const GpuModel: GpuModelResolvers = {
-  __resolveReference: ({ code }, { load }) => load.gpuModel(code),
+  // Allocations keep the code that was asked for, which may be none of ours: a null here would take
+  // the whole list with it that such a one stands in.
+  __resolveReference: async ({ code }, { load }) =>
+    (await load.gpuModel(code)) ?? { code, name: code, memoryMib: 0, productNames: [] },
 }

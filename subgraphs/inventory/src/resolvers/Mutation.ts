@@ -4,7 +4,9 @@ export const Mutation: MutationResolvers = {
   nodeEnroll: async (_root, { input }, context) => ({
     node: await context.nodes.enroll(context, input),
   }),
-  nodeProbe: async (_root, { input }, { nodes }) => ({ node: await nodes.probe(input.id) }),
+  nodeProbe: async (_root, { input }, context) => ({
+    node: await context.nodes.probe(context, input.id),
+  }),
   nodeCordon: async (_root, { input }, context) => ({
     node: await context.nodes.cordon(context, input),
   }),

@@ -1,15 +1,9 @@
-import type { Actor } from '@berth/platform/actor'
 import { appendAudit } from '@berth/platform/audit'
 import type { Clock } from '@berth/platform/clock'
 import type { Database, Sql } from '@berth/platform/database'
 import type { DialGuard } from '@berth/platform/dial-guard'
 import { DomainError } from '@berth/platform/errors'
-import {
-  type Json,
-  parseIdempotencyKey,
-  requestHash,
-  withIdempotency,
-} from '@berth/platform/idempotency'
+import { idempotent, type Keyed, refuseIdempotencyKey } from '@berth/platform/idempotency'
 import { idToUuid, newUuid, parseId, uuidToId } from '@berth/platform/ids'
 import { cordoned, type NodeStanding, uncordoned } from '../domain/node.ts'
 import { insertNode, lockNode, type NodeRow, readNode } from '../store/nodes.ts'
@@ -17,9 +11,6 @@ import { regionsByCode } from '../store/offers.ts'
 import { restoreSlot, type SlotRow, slotsById } from '../store/slots.ts'
 import type { Probing } from './probing.ts'
 import { changeStanding, tellEnrolled } from './standing.ts'
-
-/** Who asks, and the key under which a repetition is recognized. */
-export type Caller = { readonly actor: Actor; readonly idempotencyKey: string | null }
 
 export type EnrollInput = {
   name: string
@@ -37,15 +28,15 @@ export type Nodes = {
    *
    * @throws {DomainError} BAD_INPUT, BAD_TARGET; CONFLICT when the name or the address is taken
    */
-  enroll(caller: Caller, input: EnrollInput): Promise<NodeRow>
-  /** @throws {DomainError} as `Probing.probeNow` */
-  probe(id: string): Promise<NodeRow>
+  enroll(caller: Keyed, input: EnrollInput): Promise<NodeRow>
+  /** @throws {DomainError} BAD_INPUT with a key; otherwise as `Probing.probeNow` */
+  probe(caller: Keyed, id: string): Promise<NodeRow>
   /** @throws {DomainError} NOT_FOUND; CONFLICT when it is not where it can be cordoned */
-  cordon(caller: Caller, input: { id: string; reason: string }): Promise<NodeRow>
+  cordon(caller: Keyed, input: { id: string; reason: string }): Promise<NodeRow>
   /** @throws {DomainError} NOT_FOUND; CONFLICT when it is not cordoned */
-  uncordon(caller: Caller, input: { id: string }): Promise<NodeRow>
+  uncordon(caller: Keyed, input: { id: string }): Promise<NodeRow>
   /** @throws {DomainError} CONFLICT when it is not quarantined, or not there */
-  restoreSlot(caller: Caller, input: { id: string; reason: string }): Promise<SlotRow>
+  restoreSlot(caller: Keyed, input: { id: string; reason: string }): Promise<SlotRow>
 }
 
 export function createNodes({
@@ -60,32 +51,25 @@ export function createNodes({
   probing: Probing
 }): Nodes {
   /** A change in one transaction; under a key, once. @returns the id of what was changed */
-  function once(
-    { actor, idempotencyKey }: Caller,
+  function change(
+    caller: Keyed,
     operation: string,
     input: object,
     effect: (sql: Sql) => Promise<string>,
   ): Promise<string> {
-    return database.sqlTransaction(async (sql) => {
-      if (idempotencyKey === null) return effect(sql)
-      const key = parseIdempotencyKey(idempotencyKey)
-      const scope = `client:${actor.subject}`
-      const call = { scope, key, operation, requestHash: requestHash(input) }
-      const { id } = await withIdempotency<{ id: string } & Json>(sql, call, async () => ({
-        id: await effect(sql),
-      }))
-      return id
-    })
+    return database.sqlTransaction((sql) =>
+      idempotent(sql, caller, operation, input, () => effect(sql)),
+    )
   }
 
   function move(
-    caller: Caller,
+    caller: Keyed,
     operation: 'node.cordon' | 'node.uncordon',
     input: { id: string; reason?: string },
     to: (node: NodeStanding) => NodeStanding | null,
   ): Promise<NodeRow> {
     const nodeId = idToUuid(parseId('nod', input.id))
-    return once(caller, operation, input, async (sql) => {
+    return change(caller, operation, input, async (sql) => {
       const node = await lockNode(sql, nodeId)
       if (!node) throw noNode()
       const standing = to(node)
@@ -103,7 +87,7 @@ export function createNodes({
       const input = { port: 22, username: 'berth', ...given }
       check(input)
       await guard.check(input.host, input.port)
-      const id = await once(caller, 'node.enroll', input, async (sql) => {
+      const id = await change(caller, 'node.enroll', input, async (sql) => {
         const [region] = await regionsByCode(sql, [input.region])
         if (!region) throw new DomainError('BAD_INPUT', `There is no region ${input.region}`)
         const node = await insertNode(sql, {
@@ -121,12 +105,16 @@ export function createNodes({
       // It is enrolled, whatever becomes of this; the schedule tries again.
       return probing.probeNow(id).catch(() => nodeOf(database.sql, id))
     },
-    probe: (id) => probing.probeNow(idToUuid(parseId('nod', id))),
+    async probe(caller, id) {
+      // It outlasts any transaction that could keep its answer, and is safe to ask for again.
+      refuseIdempotencyKey(caller, 'nodeProbe', 'each asks the node anew. Leave the header out')
+      return probing.probeNow(idToUuid(parseId('nod', id)))
+    },
     cordon: (caller, input) => move(caller, 'node.cordon', withReason(input), cordoned),
     uncordon: (caller, input) => move(caller, 'node.uncordon', input, uncordoned),
     async restoreSlot(caller, input) {
       const slotId = idToUuid(parseId('slt', withReason(input).id))
-      const id = await once(caller, 'slot.restore', input, async (sql) => {
+      const id = await change(caller, 'slot.restore', input, async (sql) => {
         const slot = await restoreSlot(sql, slotId, clock.now())
         if (!slot) throw new DomainError('CONFLICT', 'This is no quarantined slot')
         await audit(sql, caller, 'slot.restore', input.id, input.reason)
@@ -153,7 +141,7 @@ function check({ name, username, hostKeyFingerprint }: EnrollInput): void {
 }
 
 function withReason<T extends { reason: string }>(input: T): T {
-  if (input.reason.trim() === '' || input.reason.length > 500) {
+  if (input.reason.trim() === '' || input.reason.length > 500 || input.reason.includes('\0')) {
     throw new DomainError('BAD_INPUT', 'Give a reason of 1 to 500 characters')
   }
   return input
@@ -161,7 +149,7 @@ function withReason<T extends { reason: string }>(input: T): T {
 
 async function audit(
   sql: Sql,
-  { actor }: Caller,
+  { actor }: Keyed,
   action: string,
   target: string,
   reason?: string,

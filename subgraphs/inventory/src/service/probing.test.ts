@@ -180,7 +180,7 @@ describe('a node', () => {
     await probing().tick()
     const [{ slots }] = it.replicas
     const demand = { organizationId: newUuid(), gpuModel: 'a100-sxm4-80gb', gpuCount: 1 }
-    const held = await slots.hold({ ...demand, allocationId: newUuid(), region: null })
+    const held = await slots.hold({ ...demand, allocationId: newUuid(), run: 1, region: null })
     expect(held.slots[0]?.gpuUuid).toBe('GPU-00000001')
     answer = () => good([gpu('3')])
     await next()

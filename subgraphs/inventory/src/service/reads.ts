@@ -35,6 +35,9 @@ export type Reads = {
 export function createReads({ database: { sql } }: { database: Pick<Database, 'sql'> }): Reads {
   return {
     async offers({ gpuModel = null, region = null, ...input }) {
+      if (gpuModel?.includes('\0') || region?.includes('\0')) {
+        throw new DomainError('BAD_INPUT', 'A code holds no control characters')
+      }
       const page = pageArguments(input)
       const rows = await listOffers(sql, { gpuModel, region }, page)
       const cursorOf = ({ regionCode, gpuModelCode }: OfferRow) => `${regionCode}/${gpuModelCode}`

@@ -18,6 +18,7 @@ afterAll(() => it[Symbol.asyncDispose]())
 function demand(given: Partial<SlotDemand> = {}): SlotDemand {
   return {
     allocationId: newUuid(),
+    run: 1,
     organizationId: newUuid(),
     gpuModel: MODEL,
     gpuCount: 1,
@@ -101,6 +102,29 @@ describe('a hold', () => {
     await expect(hold()).rejects.toEqual(code('NO_CAPACITY'))
   })
 
+  test('of the next run takes slots of its own, and what the first run says late is not its', async () => {
+    await it.node(3)
+    const first = demand()
+    const second = { ...first, run: 2 }
+    const [{ slots }] = it.replicas
+    const one = await slots.hold(first)
+    await slots.bind(first, fencedOf(one))
+    const [left] = one.slots
+    // Even while the first run's are not given back.
+    const early = await slots.hold(second)
+    expect(early.slots.map(({ id }) => id)).not.toContain(left?.id)
+    await slots.release(first, 'CLEAN')
+    await expect(slots.hold(first)).rejects.toEqual(code('CONFLICT'))
+    expect(fencedOf(await slots.hold(second))).toEqual(fencedOf(early))
+    await expect(slots.bind(first, fencedOf(early))).rejects.toEqual(code('CONFLICT'))
+    await slots.bind(second, fencedOf(early))
+    expect(await slots.release(first, 'UNCONFIRMED')).toBe(1)
+    const states = (await it.slots()).map(({ state, run }) => `${state} ${run}`)
+    expect(states.sort()).toEqual(['BOUND 2', 'FREE null', 'FREE null'])
+    expect(await slots.release(second, 'UNCONFIRMED')).toBe(1)
+    await slots.hold({ ...first, run: 3 })
+  })
+
   test('that asks for something else than the allocation holds is refused', async () => {
     await it.node(4)
     const one = demand()
@@ -149,9 +173,9 @@ describe('a node without enforced isolation', () => {
     const [{ slots }] = it.replicas
     await slots.hold(first)
     await expect(slots.hold(second)).rejects.toEqual(code('NO_CAPACITY'))
-    await slots.release(first.allocationId, 'CLEAN')
+    await slots.release({ allocationId: first.allocationId, run: 1 }, 'CLEAN')
     await slots.hold(second)
-    await slots.release(second.allocationId, 'UNCONFIRMED')
+    await slots.release({ allocationId: second.allocationId, run: 1 }, 'UNCONFIRMED')
     await expect(hold()).rejects.toEqual(code('NO_CAPACITY'))
     await hold({ organizationId: second.organizationId })
   })
@@ -164,7 +188,7 @@ describe('a bind', () => {
     const { allocationId } = held.slots[0]!
     const bound = await Promise.all(
       Array.from({ length: 10 }, (_, n) =>
-        it.replicas[n % 2]!.slots.bind(allocationId!, fencedOf(held)),
+        it.replicas[n % 2]!.slots.bind({ allocationId: allocationId!, run: 1 }, fencedOf(held)),
       ),
     )
     const after = fencedOf(held).map((it) => ({ ...it, generation: it.generation + 1 }))
@@ -179,8 +203,12 @@ describe('a bind', () => {
     const [first, second] = fencedOf(held)
     const { slots } = it.replicas[0]
     const stale = { ...second!, generation: second!.generation - 1 }
-    await expect(slots.bind(allocationId!, [first!, stale])).rejects.toEqual(code('CONFLICT'))
-    await expect(slots.bind(newUuid(), [first!])).rejects.toEqual(code('CONFLICT'))
+    await expect(
+      slots.bind({ allocationId: allocationId!, run: 1 }, [first!, stale]),
+    ).rejects.toEqual(code('CONFLICT'))
+    await expect(slots.bind({ allocationId: newUuid(), run: 1 }, [first!])).rejects.toEqual(
+      code('CONFLICT'),
+    )
     expect((await it.slots()).map(({ state }) => state)).toEqual(['HELD', 'HELD'])
   })
 
@@ -189,9 +217,11 @@ describe('a bind', () => {
     const [{ slots }] = it.replicas
     const held = await hold()
     const { allocationId } = held.slots[0]!
-    await slots.release(allocationId!, 'CLEAN')
+    await slots.release({ allocationId: allocationId!, run: 1 }, 'CLEAN')
     const next = await hold()
-    await expect(slots.bind(allocationId!, fencedOf(held))).rejects.toEqual(code('CONFLICT'))
+    await expect(
+      slots.bind({ allocationId: allocationId!, run: 1 }, fencedOf(held)),
+    ).rejects.toEqual(code('CONFLICT'))
     expect((await it.slots())[0]).toMatchObject({
       state: 'HELD',
       allocationId: next.slots[0]!.allocationId,
@@ -205,12 +235,18 @@ describe('a release', () => {
     const [{ slots }] = it.replicas
     const clean = await hold({ gpuCount: 2 })
     const dirty = await hold({ gpuCount: 2 })
-    expect(await slots.release(clean.slots[0]!.allocationId!, 'CLEAN')).toBe(2)
-    expect(await slots.release(dirty.slots[0]!.allocationId!, 'UNCONFIRMED')).toBe(2)
+    expect(
+      await slots.release({ allocationId: clean.slots[0]!.allocationId!, run: 1 }, 'CLEAN'),
+    ).toBe(2)
+    expect(
+      await slots.release({ allocationId: dirty.slots[0]!.allocationId!, run: 1 }, 'UNCONFIRMED'),
+    ).toBe(2)
     const states = (await it.slots()).map(({ state }) => state).sort()
     expect(states).toEqual(['FREE', 'FREE', 'QUARANTINED', 'QUARANTINED'])
     // What was not confirmed is not made clean by a late word.
-    expect(await slots.release(dirty.slots[0]!.allocationId!, 'CLEAN')).toBe(2)
+    expect(
+      await slots.release({ allocationId: dirty.slots[0]!.allocationId!, run: 1 }, 'CLEAN'),
+    ).toBe(2)
     expect((await it.slots()).map(({ state }) => state).sort()).toEqual(states)
   })
 
@@ -218,9 +254,9 @@ describe('a release', () => {
     await it.node(1)
     const [{ slots }] = it.replicas
     const { allocationId } = (await hold()).slots[0]!
-    await slots.release(allocationId!, 'CLEAN')
+    await slots.release({ allocationId: allocationId!, run: 1 }, 'CLEAN')
     const next = await hold()
-    expect(await slots.release(allocationId!, 'UNCONFIRMED')).toBe(1)
+    expect(await slots.release({ allocationId: allocationId!, run: 1 }, 'UNCONFIRMED')).toBe(1)
     expect((await it.slots())[0]).toMatchObject({
       state: 'HELD',
       allocationId: next.slots[0]!.allocationId,
@@ -230,7 +266,9 @@ describe('a release', () => {
   test('that arrives before its hold keeps the hold out', async () => {
     await it.node(1)
     const late = demand()
-    expect(await it.replicas[0].slots.release(late.allocationId, 'CLEAN')).toBe(0)
+    expect(
+      await it.replicas[0].slots.release({ allocationId: late.allocationId, run: 1 }, 'CLEAN'),
+    ).toBe(0)
     await expect(it.replicas[1].slots.hold(late)).rejects.toEqual(code('CONFLICT'))
     expect((await it.slots())[0]?.state).toBe('FREE')
   })
@@ -241,7 +279,7 @@ describe('a release', () => {
       const one = demand()
       const [held] = await Promise.allSettled([
         it.replicas[0].slots.hold(one),
-        it.replicas[1].slots.release(one.allocationId, 'CLEAN'),
+        it.replicas[1].slots.release({ allocationId: one.allocationId, run: 1 }, 'CLEAN'),
       ])
       if (held.status === 'rejected') expect(held.reason).toEqual(code('CONFLICT'))
       expect((await it.slots()).every(({ state }) => state === 'FREE')).toBe(true)
@@ -293,26 +331,31 @@ test('any sequence of holds, binds and releases keeps every promise', async () =
           if (live.isOver) await expect(again).rejects.toEqual(code('CONFLICT'))
           else expect(idsOf(await again)).toEqual(idsOf(live.held))
         } else if (live && kind === 'bind') {
-          const bind = slots.bind(live.demand.allocationId, fencedOf(live.held))
+          const bind = slots.bind(
+            { allocationId: live.demand.allocationId, run: 1 },
+            fencedOf(live.held),
+          )
           if (live.isOver) await expect(bind).rejects.toEqual(code('CONFLICT'))
           else await bind
         } else if (live && kind === 'bind stale') {
           const stale = fencedOf(live.held).map((it) => ({ ...it, generation: 0 }))
-          await expect(slots.bind(live.demand.allocationId, stale)).rejects.toEqual(
-            code('CONFLICT'),
-          )
+          await expect(
+            slots.bind({ allocationId: live.demand.allocationId, run: 1 }, stale),
+          ).rejects.toEqual(code('CONFLICT'))
         } else if (live && (kind === 'release' || kind === 'lose')) {
           const outcome = kind === 'release' ? 'CLEAN' : 'UNCONFIRMED'
-          expect(await slots.release(live.demand.allocationId, outcome)).toBe(live.demand.gpuCount)
+          expect(
+            await slots.release({ allocationId: live.demand.allocationId, run: 1 }, outcome),
+          ).toBe(live.demand.gpuCount)
           live.isOver = true
         }
         before = check(before, await it.slots(), lives)
       }
       for (const { demand: asked } of lives) {
-        await it.replicas[0].slots.release(asked.allocationId, 'CLEAN')
+        await it.replicas[0].slots.release({ allocationId: asked.allocationId, run: 1 }, 'CLEAN')
       }
       await it.asAdmin(
-        `UPDATE slots SET state = 'FREE', allocation_id = NULL, organization_id = NULL,
+        `UPDATE slots SET state = 'FREE', allocation_id = NULL, run = NULL, organization_id = NULL,
            generation = generation + 1 WHERE state = 'QUARANTINED'`,
       )
     }),

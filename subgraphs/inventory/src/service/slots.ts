@@ -5,6 +5,7 @@ import { fault } from '@berth/platform/fault-points'
 import {
   bestNode,
   bindAt,
+  type Carrier,
   findRelease,
   giveBack,
   insertRelease,
@@ -24,24 +25,24 @@ export type Fenced = { slotId: string; generation: number }
 /** Who gets which GPU. Ids are uuids. */
 export type Slots = {
   /**
-   * Holds free slots of one node for an allocation; asked again, the same ones.
+   * Holds free slots of one node for a run of an allocation; asked again, the same ones.
    *
-   * @throws {DomainError} NO_CAPACITY when no node has enough; CONFLICT when the allocation has
-   *   given its slots back already, or holds others than are asked for now
+   * @throws {DomainError} NO_CAPACITY when no node has enough; CONFLICT when the run has given
+   *   its slots back already, or holds others than are asked for now
    */
   hold(demand: SlotDemand): Promise<HeldSlots>
   /**
    * HELD → BOUND for all of these slots, or for none.
    *
-   * @throws {DomainError} CONFLICT when one is not at its generation or not this allocation's
+   * @throws {DomainError} CONFLICT when one is not at its generation or not this run's
    */
-  bind(allocationId: string, fenced: readonly Fenced[]): Promise<Fenced[]>
+  bind(carrier: Carrier, fenced: readonly Fenced[]): Promise<Fenced[]>
   /**
-   * Gives back what an allocation carries, for good: a hold of it that comes later is refused.
+   * Gives back what a run carries, for good: a hold for it that comes later is refused.
    *
    * @returns how many slots; asked again, the same
    */
-  release(allocationId: string, outcome: 'CLEAN' | 'UNCONFIRMED'): Promise<number>
+  release(carrier: Carrier, outcome: 'CLEAN' | 'UNCONFIRMED'): Promise<number>
 }
 
 export function createSlots({
@@ -60,10 +61,10 @@ export function createSlots({
       }
       throw new DomainError('NO_CAPACITY', 'No node has enough free GPUs of this model: try later')
     },
-    bind: (allocationId, fenced) =>
-      database.sqlTransaction((sql) => bind(sql, allocationId, fenced, clock.now())),
-    release: (allocationId, outcome) =>
-      database.sqlTransaction((sql) => release(sql, allocationId, outcome, clock.now())),
+    bind: (carrier, fenced) =>
+      database.sqlTransaction((sql) => bind(sql, carrier, fenced, clock.now())),
+    release: (carrier, outcome) =>
+      database.sqlTransaction((sql) => release(sql, carrier, outcome, clock.now())),
   }
 }
 
@@ -77,10 +78,13 @@ async function hold(
   now: Date,
 ): Promise<HeldSlots | 'NONE' | 'TAKEN'> {
   await lockAllocation(sql, demand.allocationId)
-  if ((await findRelease(sql, demand.allocationId)) !== null) {
-    throw new DomainError('CONFLICT', 'This allocation has given its slots back: create another')
+  if ((await findRelease(sql, demand)) !== null) {
+    throw new DomainError(
+      'CONFLICT',
+      'This run of the allocation has given its slots back: create another',
+    )
   }
-  const held = await lockSlotsOf(sql, demand.allocationId)
+  const held = await lockSlotsOf(sql, demand)
   if (held.length > 0) return sameSlots(sql, held, demand)
 
   const nodeId = await bestNode(sql, demand)
@@ -114,18 +118,18 @@ async function sameSlots(
 
 async function bind(
   sql: Sql,
-  allocationId: string,
+  carrier: Carrier,
   fenced: readonly Fenced[],
   now: Date,
 ): Promise<Fenced[]> {
-  await lockAllocation(sql, allocationId)
-  const carried = new Map((await lockSlotsOf(sql, allocationId)).map((slot) => [slot.id, slot]))
+  await lockAllocation(sql, carrier.allocationId)
+  const carried = new Map((await lockSlotsOf(sql, carrier)).map((slot) => [slot.id, slot]))
   const isRepeated = fenced.every(({ slotId, generation }) => {
     const slot = carried.get(slotId)
     return slot?.state === 'BOUND' && slot.generation === BigInt(generation) + 1n
   })
   if (!isRepeated) {
-    const bound = await bindAt(sql, allocationId, fenced, now)
+    const bound = await bindAt(sql, carrier, fenced, now)
     await fault('inventory.slots.bound')
     if (bound.length !== fenced.length) {
       throw new DomainError('CONFLICT', 'A slot is not held for this allocation any more')
@@ -136,15 +140,15 @@ async function bind(
 
 async function release(
   sql: Sql,
-  allocationId: string,
+  carrier: Carrier,
   outcome: 'CLEAN' | 'UNCONFIRMED',
   at: Date,
 ): Promise<number> {
-  await lockAllocation(sql, allocationId)
-  const earlier = await findRelease(sql, allocationId)
+  await lockAllocation(sql, carrier.allocationId)
+  const earlier = await findRelease(sql, carrier)
   if (earlier !== null) return earlier
-  const released = await giveBack(sql, allocationId, outcome, at)
+  const released = await giveBack(sql, carrier, outcome, at)
   await fault('inventory.slots.given-back')
-  await insertRelease(sql, { allocationId, outcome, released, at })
+  await insertRelease(sql, { ...carrier, outcome, released, at })
   return released
 }

@@ -65,7 +65,10 @@ export async function listNodes(
   )
 }
 
-/** Locks the node: its standing and its slots' freedom change under this lock only. */
+/**
+ * Locks the node: its standing changes and its free slots are taken under this lock only. Slots are
+ * given back and restored without it: meanwhile more may become free, but never fewer.
+ */
 export async function lockNode(sql: Sql, id: string): Promise<NodeRow | null> {
   const [node] = await sql.query<NodeRow>(
     `SELECT ${COLUMNS} FROM nodes WHERE id = $1::uuid FOR NO KEY UPDATE`,

@@ -13,11 +13,15 @@ export type SlotRow = {
   /** The fencing token: grows at every change of state. */
   readonly generation: bigint
   readonly allocationId: string | null
+  readonly run: number | null
   readonly organizationId: string | null
 }
 
+/** What slots are held for: one run of an allocation. */
+export type Carrier = { allocationId: string; run: number }
+
 const COLUMNS = `id, node_id AS "nodeId", index, gpu_uuid AS "gpuUuid",
-  gpu_model_code AS "gpuModelCode", state, generation, allocation_id AS "allocationId",
+  gpu_model_code AS "gpuModelCode", state, generation, allocation_id AS "allocationId", run,
   organization_id AS "organizationId"`
 
 /** Of one allocation's commands, one runs at a time; the others wait until its transaction ends. */
@@ -37,16 +41,16 @@ export async function regionOf(sql: Sql, nodeId: string): Promise<string> {
   return node.code
 }
 
-/** What an allocation carries, locked, by index. */
-export async function lockSlotsOf(sql: Sql, allocationId: string): Promise<SlotRow[]> {
+/** What a run carries, locked, by index. */
+export async function lockSlotsOf(sql: Sql, { allocationId, run }: Carrier): Promise<SlotRow[]> {
   return sql.query<SlotRow>(
-    `SELECT ${COLUMNS} FROM slots WHERE allocation_id = $1::uuid ORDER BY index FOR UPDATE`,
-    [allocationId],
+    `SELECT ${COLUMNS} FROM slots WHERE allocation_id = $1::uuid AND run = $2::int
+     ORDER BY index FOR UPDATE`,
+    [allocationId, run],
   )
 }
 
-export type SlotDemand = {
-  allocationId: string
+export type SlotDemand = Carrier & {
   organizationId: string
   gpuModel: string
   gpuCount: number
@@ -115,17 +119,25 @@ export async function takeSlots(
        ORDER BY index LIMIT $3::int FOR UPDATE
      )
      UPDATE slots SET state = 'HELD', generation = generation + 1, allocation_id = $4::uuid,
-       organization_id = $5::uuid, changed_at = $6::timestamptz
+       run = $7::int, organization_id = $5::uuid, changed_at = $6::timestamptz
      WHERE id IN (SELECT id FROM chosen) AND (SELECT count(*) FROM chosen) = $3::int
      RETURNING ${COLUMNS}`,
-    [nodeId, demand.gpuModel, demand.gpuCount, demand.allocationId, demand.organizationId, now],
+    [
+      nodeId,
+      demand.gpuModel,
+      demand.gpuCount,
+      demand.allocationId,
+      demand.organizationId,
+      now,
+      demand.run,
+    ],
   )
 }
 
 /** HELD → BOUND, for each slot that is at its generation. @returns those bound */
 export async function bindAt(
   sql: Sql,
-  allocationId: string,
+  { allocationId, run }: Carrier,
   fenced: readonly { slotId: string; generation: number }[],
   now: Date,
 ): Promise<SlotRow[]> {
@@ -134,16 +146,17 @@ export async function bindAt(
        changed_at = $4::timestamptz
      FROM unnest($2::uuid[], $3::bigint[]) AS fenced (slot_id, at)
      WHERE slots.id = fenced.slot_id AND slots.allocation_id = $1::uuid
+       AND slots.run = $5::int
        AND slots.state = 'HELD' AND slots.generation = fenced.at
      RETURNING ${COLUMNS}`,
-    [allocationId, fenced.map((it) => it.slotId), fenced.map((it) => it.generation), now],
+    [allocationId, fenced.map((it) => it.slotId), fenced.map((it) => it.generation), now, run],
   )
 }
 
 /** CLEAN: FREE, carrying nothing. UNCONFIRMED: QUARANTINED, still saying what it carried. */
 export async function giveBack(
   sql: Sql,
-  allocationId: string,
+  { allocationId, run }: Carrier,
   outcome: 'CLEAN' | 'UNCONFIRMED',
   now: Date,
 ): Promise<number> {
@@ -151,29 +164,33 @@ export async function giveBack(
     `UPDATE slots SET generation = generation + 1, changed_at = $3::timestamptz,
        state = CASE WHEN $2 = 'CLEAN' THEN 'FREE' ELSE 'QUARANTINED' END,
        allocation_id = CASE WHEN $2 = 'CLEAN' THEN NULL ELSE allocation_id END,
+       run = CASE WHEN $2 = 'CLEAN' THEN NULL ELSE run END,
        organization_id = CASE WHEN $2 = 'CLEAN' THEN NULL ELSE organization_id END
-     WHERE allocation_id = $1::uuid AND state IN ('HELD', 'BOUND', 'CLEANING') RETURNING id`,
-    [allocationId, outcome, now],
+     WHERE allocation_id = $1::uuid AND run = $4::int AND state IN ('HELD', 'BOUND', 'CLEANING') RETURNING id`,
+    [allocationId, outcome, now, run],
   )
   return rows.length
 }
 
-export async function findRelease(sql: Sql, allocationId: string): Promise<number | null> {
+export async function findRelease(
+  sql: Sql,
+  { allocationId, run }: Carrier,
+): Promise<number | null> {
   const [row] = await sql.query<{ released: number }>(
-    'SELECT released FROM slot_releases WHERE allocation_id = $1::uuid',
-    [allocationId],
+    'SELECT released FROM slot_releases WHERE allocation_id = $1::uuid AND run = $2::int',
+    [allocationId, run],
   )
   return row?.released ?? null
 }
 
 export async function insertRelease(
   sql: Sql,
-  release: { allocationId: string; outcome: string; released: number; at: Date },
+  release: Carrier & { outcome: string; released: number; at: Date },
 ): Promise<void> {
   await sql.query(
-    `INSERT INTO slot_releases (allocation_id, outcome, released, released_at)
-     VALUES ($1::uuid, $2, $3::int, $4::timestamptz)`,
-    [release.allocationId, release.outcome, release.released, release.at],
+    `INSERT INTO slot_releases (allocation_id, run, outcome, released, released_at)
+     VALUES ($1::uuid, $5::int, $2, $3::int, $4::timestamptz)`,
+    [release.allocationId, release.outcome, release.released, release.at, release.run],
   )
 }
 
@@ -181,7 +198,7 @@ export async function insertRelease(
 export async function restoreSlot(sql: Sql, id: string, now: Date): Promise<SlotRow | null> {
   const [slot] = await sql.query<SlotRow>(
     `UPDATE slots SET state = 'FREE', generation = generation + 1, allocation_id = NULL,
-       organization_id = NULL, changed_at = $2::timestamptz
+       run = NULL, organization_id = NULL, changed_at = $2::timestamptz
      WHERE id = $1::uuid AND state = 'QUARANTINED' RETURNING ${COLUMNS}`,
     [id, now],
   )

@@ -1,5 +1,5 @@
 import type { MutationResolvers } from '../generated/resolvers.ts'
 
 export const Mutation: MutationResolvers = {
-  inboxMark: (_root, { input }, { actor, inbox }) => inbox.mark(actor, input.ids, input.status),
+  inboxMark: (_root, { input }, context) => context.inbox.mark(context, input.ids, input.status),
 }

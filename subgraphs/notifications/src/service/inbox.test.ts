@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { Actor } from '@berth/platform/actor'
 import { createCursors } from '@berth/platform/cursor'
 import { type Id, newId, newUuid } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
@@ -59,6 +60,8 @@ async function take(events: AsyncIterator<InboxEvent>, count: number): Promise<I
   }
   return taken
 }
+
+const asked = (actor: Actor, idempotencyKey: string | null = null) => ({ actor, idempotencyKey })
 
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => BigInt(i + 1))
 
@@ -191,7 +194,7 @@ test('however deliveries and marks interleave, marks go forward and counts are w
           const { nodes } = await inbox.page(actor, { first: 100, statuses: inboxStatuses })
           const marked = [...new Set(it.mark.map((n) => n % model.length))]
           const ids = marked.map((n) => nodes[model.length - 1 - n]?.id ?? '')
-          const { notifications } = await inbox.mark(actor, ids, it.status)
+          const { notifications } = await inbox.mark(asked(actor), ids, it.status)
           for (const n of marked) {
             const rank = Math.max(
               ...[model[n] ?? 'UNSEEN', it.status].map((s) => inboxStatuses.indexOf(s)),
@@ -221,7 +224,9 @@ test('marks and deliveries at once leave the counts true', async () => {
   const { nodes } = await inbox.page(actor, { first: 20 })
   const ids = nodes.map(({ id }) => id)
   await Promise.all([
-    ...inboxStatuses.flatMap((status) => [1, 2, 3].map(() => inbox.mark(actor, ids, status))),
+    ...inboxStatuses.flatMap((status) =>
+      [1, 2, 3].map(() => inbox.mark(asked(actor), ids, status)),
+    ),
     ...[1, 2, 3].map(() => deliver(actor.subject, 10, 0)),
   ])
   expect(await inbox.counts(actor)).toMatchObject({ unseen: 30, unread: 30 })
@@ -234,9 +239,48 @@ test('marking what is there already changes nothing, the version neither', async
   const inbox = inboxWith()
   await deliver(actor.subject, 1, 0)
   const ids = (await inbox.page(actor, {})).nodes.map(({ id }) => id)
-  const { counts } = await inbox.mark(actor, ids, 'READ')
+  const { counts } = await inbox.mark(asked(actor), ids, 'READ')
   expect(counts).toEqual({ unseen: 0, unread: 0, version: 2 })
-  expect((await inbox.mark(actor, [...ids, ...ids], 'SEEN')).counts).toEqual(counts)
+  expect((await inbox.mark(asked(actor), [...ids, ...ids], 'SEEN')).counts).toEqual(counts)
+})
+
+test('under a key, marks are made once; a repetition tells how the same ones are now', async () => {
+  const actor = personActor(newId('usr'))
+  const inbox = inboxWith()
+  await deliver(actor.subject, 3, 0)
+  const [third = '', second = '', first = ''] = (await inbox.page(actor, {})).nodes.map(
+    ({ id }) => id,
+  )
+  const once = asked(actor, 'my-first')
+  const copies = await Promise.allSettled(
+    Array.from({ length: 10 }, () => inbox.mark(once, [first, second], 'SEEN')),
+  )
+  const refusals = copies.flatMap((it) => (it.status === 'rejected' ? [it.reason.code] : []))
+  expect(new Set([...refusals, 'IDEMPOTENCY_IN_FLIGHT']).size).toBe(1)
+  expect((await inbox.counts(actor)).version, 'three deliveries and one mark').toBe(4)
+
+  await inbox.mark(asked(actor), [first], 'DISMISSED')
+  const again = await inbox.mark(once, [first, second], 'SEEN')
+  expect(again.notifications.map(({ status }) => status)).toEqual(['DISMISSED', 'SEEN'])
+  expect(again.counts).toEqual({ unseen: 1, unread: 2, version: 5 })
+  for (const [ids, status] of [
+    [[third], 'SEEN'],
+    [[first, second], 'READ'],
+  ] as const) {
+    await expect(inbox.mark(once, ids, status)).rejects.toMatchObject({
+      code: 'IDEMPOTENCY_MISMATCH',
+    })
+  }
+  expect((await inbox.counts(actor)).version).toBe(5)
+
+  // The same key of somebody else is another, and one whose marks failed is free.
+  const other = personActor(newId('usr'))
+  await deliver(other.subject, 1, 0)
+  const theirs = (await inbox.page(other, {})).nodes.map(({ id }) => id)
+  const failed = inbox.mark(asked(other, 'my-first'), [...theirs, first], 'READ')
+  await expect(failed).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  const marked = await inbox.mark(asked(other, 'my-first'), theirs, 'READ')
+  expect(marked.counts).toMatchObject({ unread: 0 })
 })
 
 test('a follower that heard nothing yet, and a page, both know where to go on', async () => {

@@ -3,6 +3,7 @@ import { type Connection, pageArguments } from '@berth/platform/connection'
 import { beyondRetention, type Cursors } from '@berth/platform/cursor'
 import { DomainError } from '@berth/platform/errors'
 import { follow } from '@berth/platform/follow'
+import { idempotent, type Keyed } from '@berth/platform/idempotency'
 import { type Id, parseId } from '@berth/platform/ids'
 import type { Hints } from '@berth/platform/pubsub'
 import { userChannel } from '../channels.ts'
@@ -18,8 +19,12 @@ export type Inbox = {
   counts(actor: Actor): Promise<InboxCounts>
   /** Those of these notifications that are the person's own. */
   own(actor: Actor, ids: readonly Id<'ntf'>[]): Promise<Map<Id<'ntf'>, Notification>>
-  /** @throws {DomainError} NOT_FOUND, with nothing changed, when one is not the person's own */
-  mark(actor: Actor, ids: readonly string[], status: InboxStatus): Promise<Marked>
+  /**
+   * Under a key, once. A repetition changes nothing, and is told how the same notifications are now.
+   *
+   * @throws {DomainError} NOT_FOUND, with nothing changed, when one is not the person's own
+   */
+  mark(caller: Keyed, ids: readonly string[], status: InboxStatus): Promise<Marked>
   /**
    * Every notification after a cursor, then those that come: each once, in order, without gaps.
    *
@@ -112,17 +117,21 @@ export function createInbox({
       return store.notificationsById(database.sql, requirePerson(actor), ids)
     },
 
-    async mark(actor, texts, status) {
-      const userId = requirePerson(actor)
+    async mark(caller, texts, status) {
+      const userId = requirePerson(caller.actor)
       const ids = [...new Set(texts.map((text) => parseId('ntf', text)))]
       if (ids.length < 1 || ids.length > MARK_MAX) {
         throw new DomainError('BAD_INPUT', `Mark 1 to ${MARK_MAX} notifications at once`)
       }
-      const marked = await database.sqlTransaction((sql) =>
-        store.markNotifications(sql, userId, ids, status),
-      )
-      if (!marked) throw new DomainError('NOT_FOUND', 'One of these is not in your inbox: read it')
-      return { notifications: marked.notifications, counts: countsOf(marked.state) }
+      return database.sqlTransaction(async (sql) => {
+        await idempotent(sql, caller, 'inboxMark', { ids, status }, async () => {
+          if (await store.markNotifications(sql, userId, ids, status)) return { marked: ids.length }
+          throw new DomainError('NOT_FOUND', 'One of these is not in your inbox: read it')
+        })
+        const marked = await store.notificationsById(sql, userId, ids)
+        const counts = countsOf(await store.inboxState(sql, userId))
+        return { notifications: ids.flatMap((id) => marked.get(id) ?? []), counts }
+      })
     },
 
     async follow(actor, cursor, startsAfter) {

@@ -58,6 +58,9 @@ export async function inboxAfter(
   after: bigint,
   limit: number,
 ): Promise<{ state: InboxState; notifications: Notification[] }> {
+  // Who has read everything asks most often: their months of notifications are not even planned for.
+  const state = await inboxState(sql, userId)
+  if (state.lastSequence <= after) return { state, notifications: [] }
   const rows = await sql.query<StateRow & { [name in keyof Row]: Row[name] | null }>(
     `SELECT ${STATE}, n.* FROM inboxes i LEFT JOIN LATERAL (
        SELECT ${COLUMNS} FROM notifications
@@ -73,20 +76,20 @@ export async function inboxAfter(
 /**
  * Moves notifications of a person forward, those that are not further already, and counts.
  *
- * @param sql of a transaction
- * @returns null, with nothing changed, when one of them is not the person's
+ * @param sql of a transaction, in which the inbox then stays as it is
+ * @returns false, with nothing changed, when one of them is not the person's
  */
 export async function markNotifications(
   sql: Sql,
   userId: Id<'usr'>,
   ids: readonly Id<'ntf'>[],
   status: InboxStatus,
-): Promise<{ state: InboxState; notifications: Notification[] } | null> {
+): Promise<boolean> {
   const user = idToUuid(userId)
   // Whatever changes the inbox waits here: what is read next stays as it is.
   await sql.query('SELECT 1 FROM inboxes WHERE user_id = $1::uuid FOR UPDATE', [user])
   const before = await notificationsById(sql, userId, ids)
-  if (ids.some((id) => !before.has(id))) return null
+  if (ids.some((id) => !before.has(id))) return false
 
   const rank = inboxStatuses.indexOf(status)
   const moving = [...before.values()].filter((it) => inboxStatuses.indexOf(it.status) < rank)
@@ -113,11 +116,7 @@ export async function markNotifications(
       ],
     )
   }
-  const moved = new Map(moving.map((it) => [it.id, { ...it, status }]))
-  return {
-    state: await inboxState(sql, userId),
-    notifications: ids.flatMap((id) => moved.get(id) ?? before.get(id) ?? []),
-  }
+  return true
 }
 
 const isUnseen = (status: InboxStatus) => status === 'UNSEEN'

@@ -1,5 +1,5 @@
 import { DomainError } from '@berth/platform/errors'
-import { ROLES_POLICY } from '@berth/platform/policy-contract'
+import { ROLES_POLICY } from '@berth/platform/policy-roles'
 import { z } from 'zod'
 
 export type PolicyScope = 'PLATFORM' | 'ORGANIZATION'

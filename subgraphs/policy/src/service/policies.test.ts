@@ -1,8 +1,8 @@
 import { fakeClock } from '@berth/platform/clock'
 import { newId } from '@berth/platform/ids'
 import { createPolicyClient } from '@berth/platform/policy-client'
-import { PoliciesRead } from '@berth/platform/policy-contract'
 import { createHints, openRedis, policyInvalidateChannel } from '@berth/platform/pubsub'
+import { readPolicies } from '@berth/schema/commands/policy'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { seedId } from '../seed.ts'
 import { writeDefault } from '../store/policies.ts'
@@ -34,7 +34,7 @@ function clientOf(service: string, hear: boolean, clock = fakeClock()) {
   const call = vi.spyOn(commands, 'call')
   const client = scope.use(
     createPolicyClient({
-      commands,
+      read: (input, by) => commands.call(readPolicies, input, by),
       hints: hear ? hints : deaf,
       log: policy.log,
       clock,
@@ -71,8 +71,7 @@ test('whoever is told of a change, and looks at once, finds it', async () => {
   const found: { told: string; version: number | undefined }[] = []
   const subscribed = vi.fn()
   const look = async (told: string) => {
-    const by = { commandId: newId('cmd') }
-    const { values } = await policy.policies.reader.call(PoliciesRead, { keys: [KEY] }, by)
+    const { values } = await policy.policies.read({ keys: [KEY] })
     found.push({ told, version: values[0]?.version })
   }
   scope.defer(

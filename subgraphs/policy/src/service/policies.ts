@@ -3,15 +3,16 @@ import { appendAudit } from '@berth/platform/audit'
 import { sqlState } from '@berth/platform/database'
 import { DomainError } from '@berth/platform/errors'
 import { type Id, idToUuid, parseId } from '@berth/platform/ids'
-import type { PolicyReader } from '@berth/platform/policy-client'
 import { type Hints, policyInvalidateChannel } from '@berth/platform/pubsub'
+import type { readPolicies } from '@berth/schema/commands/policy'
+import type { z } from 'zod'
 import type { PolicyDatabase } from '../database.ts'
 import { DEFAULT_REVISION, parsePolicy, policyKeys } from '../domain/policy-keys.ts'
 import { readPolicyValues, writeDefault, writePolicyValue } from '../store/policies.ts'
 
 export type Policies = {
   /** Answers `policies.read`, for other services and for the own policy client. */
-  readonly reader: PolicyReader
+  read(input: z.output<typeof readPolicies.input>): Promise<z.output<typeof readPolicies.output>>
   /** Gives the policies that nobody has set their built-in values. */
   ensureDefaults(): Promise<void>
   /**
@@ -38,12 +39,10 @@ export function createPolicies({
     hints.publish(policyInvalidateChannel(key), String(version))
 
   return {
-    reader: {
-      async call(_contract, { keys, organizationId }) {
-        const id = organizationId === undefined ? null : parseId('org', organizationId)
-        const values = await readPolicyValues(database.sql, id, keys)
-        return { values: values.map((it) => ({ ...it, version: Number(it.version) })) }
-      },
+    async read({ keys, organizationId }) {
+      const id = organizationId === undefined ? null : parseId('org', organizationId)
+      const values = await readPolicyValues(database.sql, id, keys)
+      return { values: values.map((it) => ({ ...it, version: Number(it.version) })) }
     },
 
     async ensureDefaults() {
