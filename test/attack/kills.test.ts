@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => berth?.stop())
 
 test.each(victims.flatMap((victim) => steps.map((step) => ({ victim, step }))))(
-  '$victim is killed when the main job has $step',
+  '$victim is killed at: $step',
   async ({ victim, step }) => {
     const graph = await berth.graph('user')
     const outcome = await mainJob(graph, async (at) => {
