@@ -178,12 +178,18 @@ test('a webhook may go to the public internet, and not within', async () => {
 
 test('a name is asked for once, so that its second answer cannot be another', async () => {
   const answers = [['10.1.0.1'], ['127.0.0.1']]
+  const dialed: string[] = []
   const guard = createDialGuard({
     allowedCidrs: ['10.1.0.0/16'],
     production: false,
     resolve: async () => answers.shift() ?? [],
+    dial: async (address) => {
+      dialed.push(address)
+      throw new Error('nobody is there')
+    },
   })
   await expect(guard.connect('rebinding.example', 22, { timeoutMs: 1 })).rejects.toBeDefined()
+  expect(dialed).toEqual(['10.1.0.1'])
   expect(answers).toHaveLength(1)
 })
 

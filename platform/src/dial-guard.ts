@@ -15,7 +15,11 @@ export type DialGuardOptions = {
   production: boolean
   /** Every address of a name. Default: the system's resolver. */
   resolve?: (host: string) => Promise<readonly string[]>
+  /** Opens a connection to a checked address. Default: TCP. */
+  dial?: Dial
 }
+
+type Dial = (address: string, port: number, timeoutMs: number) => Promise<Socket>
 
 export type DialGuard = {
   /**
@@ -48,7 +52,7 @@ export function createDialGuard(options: DialGuardOptions): DialGuard {
       throw new RangeError(`${exception} is not an exact address:port`)
     }
   }
-  const resolve = options.resolve ?? resolveBySystem
+  const { resolve = resolveBySystem, dial = dialTcp } = options
 
   async function check(host: string, port: number): Promise<readonly string[]> {
     if (!Number.isInteger(port) || port < 1 || port > 65_535) throw refuse('port out of range')
@@ -68,7 +72,7 @@ export function createDialGuard(options: DialGuardOptions): DialGuard {
     let last: unknown
     for (const address of addresses) {
       try {
-        return await open(address, port, Math.max(1, deadline - Date.now()))
+        return await dial(address, port, Math.max(1, deadline - Date.now()))
       } catch (error) {
         last = error
         if (Date.now() >= deadline) break
@@ -120,7 +124,7 @@ function isName(host: string): boolean {
   return labels.every(isLabel) && /^[a-z]/i.test(last)
 }
 
-function open(address: string, port: number, timeoutMs: number): Promise<Socket> {
+function dialTcp(address: string, port: number, timeoutMs: number): Promise<Socket> {
   return new Promise((done, fail) => {
     const socket = connectSocket({ host: address, port, noDelay: true })
     const timer = setTimeout(() => {
