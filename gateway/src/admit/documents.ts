@@ -1,6 +1,7 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { DomainError } from '@berth/platform/errors'
-import { createLru } from '@berth/platform/lru'
+import type { Metrics } from '@berth/platform/metrics'
+import { createWeightedCache } from '@berth/platform/weighted-cache'
 import {
   type DocumentNode,
   GraphQLError,
@@ -20,6 +21,10 @@ export type Documents = {
    * @throws {AggregateError} of GraphQLErrors when it is not valid
    */
   open(source: string): DocumentNode
+  /** The same, and it is never evicted. */
+  pin(source: string): DocumentNode
+  /** Texts of those that were used most, first the most used. */
+  hottest(count: number): readonly string[]
   /** The same cache under SHA-256 of the text, as Apollo Server keeps its documents. */
   readonly store: {
     get(key: string): Promise<DocumentNode | undefined>
@@ -28,34 +33,113 @@ export type Documents = {
   }
 }
 
-const CACHED_DOCUMENTS = 2_000
+/** Bytes of heap, estimated, that documents and all that hangs on them may take. */
+const MAX_BYTES = 64 * 1024 * 1024
 
-/** Parses and validates each document once, for every face of the gateway. Bounded. */
+/**
+ * Parses and validates each document once, for every face of the gateway, and keeps it while there
+ * is room. Plans and compiled operations are kept by a document's nodes: they are weighed with it,
+ * and go with it. What is not valid is not kept: it costs its sender the same each time.
+ *
+ * @param onRead told of each document that is kept, once, before it is given to anyone
+ */
 export function createDocuments(
   schema: GraphQLSchema,
-  { hideSchema, size = CACHED_DOCUMENTS }: { hideSchema: boolean; size?: number },
+  {
+    hideSchema,
+    metrics,
+    maxBytes = MAX_BYTES,
+    onRead,
+  }: {
+    hideSchema: boolean
+    metrics: Metrics
+    maxBytes?: number
+    onRead?: (document: DocumentNode) => void
+  },
 ): Documents {
-  const cache = createLru<string, DocumentNode>(size)
+  const { hits, misses, evictions, bytes } = documentMetrics(metrics)
+  const pinned = new Map<string, DocumentNode>()
+  const cache = createWeightedCache<string, DocumentNode>({
+    maxWeight: maxBytes,
+    onEvict: () => evictions.inc(),
+  })
+
+  function find(key: string): DocumentNode | undefined {
+    const known = pinned.get(key) ?? cache.get(key)
+    if (known) hits.inc()
+    else misses.inc()
+    return known
+  }
+
+  function keep(key: string, document: DocumentNode): void {
+    onRead?.(document)
+    cache.set(key, document, weightOf(document))
+    bytes.set(cache.weight)
+  }
+
+  function checked(source: string): DocumentNode {
+    const document = read(source)
+    const errors = problemsOf(schema, document)
+    if (errors.length === 0) return document
+    throw new AggregateError(errors.map((it) => shown(explained(it), hideSchema)))
+  }
+
   return {
     open(source) {
-      const key = createHash('sha256').update(source).digest('hex')
-      const known = cache.get(key)
+      const key = hash('sha256', source)
+      const known = find(key)
       if (known) return known
-      const document = read(source)
-      const errors = problemsOf(schema, document)
-      if (errors.length > 0) throw new AggregateError(errors.map((it) => shown(it, hideSchema)))
-      cache.set(key, document)
+      const document = checked(source)
+      keep(key, document)
       return document
     },
+    pin(source) {
+      const key = hash('sha256', source)
+      const known = pinned.get(key)
+      if (known) return known
+      const document = checked(source)
+      onRead?.(document)
+      pinned.set(key, document)
+      return document
+    },
+    hottest: (count) => cache.hottest(count).map((it) => it.loc?.source.body ?? ''),
     store: {
       // Apollo Server puts a prefix before the hash, which names the schema: there is one.
-      get: async (key) => cache.get(key.slice(-64)),
-      set: async (key, document) => cache.set(key.slice(-64), document),
+      get: async (key) => find(key.slice(-HASH_LENGTH)),
+      set: async (key, document) => keep(key.slice(-HASH_LENGTH), document),
       delete: async (key) => {
-        cache.delete(key.slice(-64))
+        cache.delete(key.slice(-HASH_LENGTH))
         return true
       },
     },
+  }
+}
+
+/** Of SHA-256 in hexadecimal. */
+const HASH_LENGTH = 64
+
+/**
+ * Heap that a document takes with its plan and its compiled operation, measured over many kinds:
+ * nodes, their tokens and what is planned from them grow with its tokens.
+ */
+const BYTES_PER_TOKEN = 1_400
+const BYTES_PER_DOCUMENT = 8 * 1024
+
+function weightOf(document: DocumentNode): number {
+  // Set by `parse`, but not of its type.
+  const { tokenCount = 0 } = document as { tokenCount?: number }
+  const characters = document.loc?.source.body.length ?? 0
+  return BYTES_PER_DOCUMENT + BYTES_PER_TOKEN * tokenCount + 2 * characters
+}
+
+function documentMetrics(metrics: Metrics) {
+  const counter = (name: string, help: string) =>
+    metrics.counter(`berth_gateway_documents_${name}_total`, help)
+  return {
+    hits: counter('hits', 'Documents that were parsed and validated before'),
+    misses: counter('misses', 'Documents that had to be parsed and validated'),
+    evictions: counter('evictions', 'Documents that had to make room for others'),
+    bytes: metrics.gauge('berth_gateway_documents_bytes', 'Estimated size of the documents kept'),
   }
 }
 
@@ -114,11 +198,26 @@ function problemsOf(schema: GraphQLSchema, document: DocumentNode): readonly Gra
   }
 }
 
+/**
+ * Answers come whole here, in one part: who asks for several is told so, and not only that the
+ * directive is unknown.
+ */
+export function explained(error: GraphQLError): GraphQLError {
+  const directive = /^Unknown directive "@(defer|stream)"\.$/.exec(error.message)?.[1]
+  if (!directive) return error
+  return reworded(
+    error,
+    `\`@${directive}\` is not supported: answers are sent whole. Take it out, and ask for what is slow in an operation of its own`,
+  )
+}
+
 /** "Did you mean …" tells the schema to those who may not ask for it. */
 function shown(error: GraphQLError, hideSchema: boolean): GraphQLError {
   if (!hideSchema) return error
-  const { nodes, source, positions, path } = error
-  const message = error.message.replace(/ ?Did you mean .+$/s, '')
+  return reworded(error, error.message.replace(/ ?Did you mean .+$/s, ''))
+}
+
+function reworded({ nodes, source, positions, path }: GraphQLError, message: string): GraphQLError {
   return new GraphQLError(message, {
     nodes: nodes ?? null,
     source: source ?? null,
