@@ -1,10 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import type { Actor } from '@berth/platform/actor'
 import type { Log } from '@berth/platform/log'
+import type { Credentials } from './federation/credentials.ts'
 
 /** What an operation carries through the gateway, by whichever face it came in. */
 export type GatewayContext = {
   readonly actor: Actor
+  /** The same, as subgraphs are told of it. */
+  readonly credentials: Credentials
   readonly clientIp: string
   readonly requestId: string
   /** W3C trace context, passed on to the subgraphs. */

@@ -70,6 +70,21 @@ test('a peer that does not answer is a TIMEOUT, and the caller’s own abort is 
   await expect(pool.request({ ...get, signal: AbortSignal.abort() })).rejects.toThrow(/abort/i)
 })
 
+test('a replica’s kept connections are used again, its fresh ones never', async () => {
+  const ports = new Set<number | undefined>()
+  const url = await replica((request, response) => {
+    ports.add(request.socket.remotePort)
+    response.end()
+  })
+  peers = createPeers({ a: [url] })
+  const [only] = peers.pool('a').replicas
+  for (let i = 0; i < 20; i++) await (await only?.kept.request(get))?.body.dump()
+  const kept = ports.size
+  expect(kept).toBeLessThan(5)
+  for (let i = 0; i < 20; i++) await (await only?.fresh.request(get))?.body.dump()
+  expect(ports.size).toBe(kept + 20)
+})
+
 test('an unknown service is a fault of configuration', () => {
   peers = createPeers({})
   expect(() => peers?.pool('toString')).toThrow(/no address of service toString/)

@@ -15,9 +15,22 @@ export type PeerRequest = {
   idempotent?: boolean
 }
 
+/** One replica, for a caller that sends by itself. */
+export type Replica = {
+  /** Keeps its connections for the next request. */
+  readonly kept: Dispatcher
+  /**
+   * Makes a connection for each request: what goes this way meets none that the other side has
+   * closed in the meantime.
+   */
+  readonly fresh: Dispatcher
+}
+
 export type PeerPool = {
   /** Base URLs of the replicas, without a trailing slash. */
   readonly urls: readonly string[]
+  /** In the order of `urls`. */
+  readonly replicas: readonly Replica[]
   /**
    * Asks one replica, the next one each time, and others when it is out of reach.
    *
@@ -54,20 +67,24 @@ export function createPeers(
 
 function createPool(service: string, addresses: readonly string[], connections: number) {
   const urls = addresses.map((url) => url.replace(/\/+$/, ''))
-  const replicas = urls.map(
-    (url) => new Pool(url, { connections, connect: { timeout: 2_000 }, keepAliveTimeout: 4_000 }),
-  )
+  const options = { connections, connect: { timeout: 2_000 }, keepAliveTimeout: 4_000 }
+  const replicas = urls.map((url) => ({
+    kept: new Pool(url, options),
+    // undici's way to say that no connection is kept.
+    fresh: new Pool(url, { ...options, pipelining: 0 }),
+  }))
   let turn = 0
 
   return {
     urls,
+    replicas,
     async request({ idempotent = false, ...request }: PeerRequest) {
       const first = turn++
       let cause: unknown
       for (let i = 0; i < replicas.length; i++) {
-        const replica = replicas[(first + i) % replicas.length] as Pool
+        const { kept } = replicas[(first + i) % replicas.length] as Replica
         try {
-          return await replica.request(request)
+          return await kept.request(request)
         } catch (error) {
           if (request.signal?.aborted) throw timedOut(service, request.signal, error)
           cause = error
@@ -79,7 +96,7 @@ function createPool(service: string, addresses: readonly string[], connections: 
       })
     },
     async close() {
-      await Promise.all(replicas.map((replica) => replica.destroy()))
+      await Promise.all(replicas.flatMap(({ kept, fresh }) => [kept.destroy(), fresh.destroy()]))
     },
   }
 }

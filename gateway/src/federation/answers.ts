@@ -1,4 +1,4 @@
-import { DomainError, isErrorCode } from '@berth/platform/errors'
+import { DomainError, ForeignError, isErrorCode } from '@berth/platform/errors'
 import { type DocumentNode, type GraphQLFormattedError, Kind, parse } from 'graphql'
 
 /** As a subgraph answers, or as the gateway answers in its stead. */
@@ -21,9 +21,17 @@ export function withKnownErrors(service: string, answer: SubgraphAnswer): Subgra
   return { ...answer, errors: answer.errors.map((it) => knownError(service, it)) }
 }
 
-function knownError(service: string, error: GraphQLFormattedError): Error & { path?: Path } {
-  const { message, path, extensions = {} } = error
-  const { code, requestId: _id, retryable: _retryable, serviceName: _name, ...fields } = extensions
+export function knownError(service: string, error: GraphQLFormattedError): Error & { path?: Path } {
+  if (error instanceof ForeignError) return error as Error & { path?: Path }
+  const { message, path, extensions } = error
+  const {
+    code,
+    requestId: _id,
+    retryable: _retryable,
+    serviceName: _name,
+    cause: _cause,
+    ...fields
+  } = extensions ?? {}
   const known = isErrorCode(code) && !isOurFault(code, error)
   return Object.assign(
     known
