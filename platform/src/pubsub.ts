@@ -30,6 +30,11 @@ export function policyInvalidateChannel(key: string): Channel {
   return channelOf('policy', 'invalidate', key)
 }
 
+/** Changes of authority, numbered: `platform/revocations.ts`. */
+export function revocationChannel(): Channel {
+  return channelOf('policy', 'revocation')
+}
+
 /**
  * @param text the latest of those that came since the last call; null when some may have been
  *   missed, at the start and after a lost connection: read the truth
@@ -55,7 +60,7 @@ export function createHints(redis: Redis, log: Log): Hints {
     commandTimeout: undefined,
   } as object)
   logConnection(subscriber, log)
-  tolerateLateUnsubscribes(subscriber)
+  tolerateLateSubscribes(subscriber)
   const pubsub = new RedisPubSub({
     publisher: redis,
     subscriber,
@@ -109,12 +114,15 @@ export function createHints(redis: Redis, log: Log): Hints {
   }
 }
 
-/** The library drops these promises: one still on its way when the connection ends must not reject. */
-function tolerateLateUnsubscribes(subscriber: Redis): void {
-  for (const verb of ['unsubscribe', 'punsubscribe'] as const) {
-    const ask = subscriber[verb].bind(subscriber) as (...names: string[]) => Promise<unknown>
+/**
+ * The library drops these promises, and hears of a failure by its callback: one still on its way when
+ * the connection ends must not reject.
+ */
+function tolerateLateSubscribes(subscriber: Redis): void {
+  for (const verb of ['subscribe', 'psubscribe', 'unsubscribe', 'punsubscribe'] as const) {
+    const ask = subscriber[verb].bind(subscriber) as (...given: unknown[]) => Promise<unknown>
     Object.assign(subscriber, {
-      [verb]: (...names: string[]) => ask(...names).catch(() => undefined),
+      [verb]: (...given: unknown[]) => ask(...given).catch(() => undefined),
     })
   }
 }

@@ -3,8 +3,9 @@ import { type Clock, systemClock } from '@berth/platform/clock'
 import type { CommandClient } from '@berth/platform/commands'
 import { DomainError } from '@berth/platform/errors'
 import { type Id, newId } from '@berth/platform/ids'
-import { createLru } from '@berth/platform/lru'
+import type { Concern } from '@berth/platform/revocations'
 import { resolveActor } from '@berth/schema/commands/policy'
+import { createDependents, type Dependence, dependenceOf } from './dependents.ts'
 import { CredentialRefused } from './issuer.ts'
 
 export type Identity = {
@@ -16,17 +17,21 @@ export type Identity = {
 
 export type Actors = {
   /**
-   * Who a verified identity is here, at most 5 s ago.
+   * Who a verified identity is here, at most 5 s ago; without a promise where that is known.
    *
    * @throws {CredentialRefused} when nobody is known by it
    * @throws {DomainError} FORBIDDEN when they do not belong to the organization asked for,
    * UNAVAILABLE when policy cannot be asked
    */
-  of(identity: Identity): Promise<Actor>
+  of(identity: Identity): Actor | Promise<Actor>
+  /** Whoever is concerned is asked for anew; what is on its way was asked before, and is not kept. */
+  evict(concern: Concern): void
 }
 
 const MAX_AGE_MS = 5_000
 const CACHED_ACTORS = 10_000
+
+type Entry = { key: string; actor: Actor; askedAt: number; on: Dependence }
 
 /** Asks policy, once at a time for each identity. */
 export function createActors({
@@ -36,16 +41,23 @@ export function createActors({
   commands: Pick<CommandClient, 'call'>
   clock?: Clock
 }): Actors {
-  const cache = createLru<string, { actor: Actor; askedAt: number }>(CACHED_ACTORS)
+  // In the order of their age, which is that of their insertion.
+  const entries = new Map<string, Entry>()
+  const dependents = createDependents<Entry>()
   const asking = new Map<string, Promise<Actor>>()
 
   return {
-    async of(identity) {
-      const key = JSON.stringify([identity.issuer, identity.subject, identity.organizationId])
-      const known = cache.get(key)
+    of(identity) {
+      const key = keyOf(identity)
+      const known = entries.get(key)
       if (known && clock.now().getTime() - known.askedAt < MAX_AGE_MS) return known.actor
-      const asked = asking.get(key) ?? askFor(key, identity)
-      return asked
+      return asking.get(key) ?? askFor(key, identity)
+    },
+    evict(concern) {
+      if (concern.kind === 'policy') return
+      for (const entry of dependents.of(concern)) forget(entry)
+      // Whom these are about is not known yet: none of them is joined or kept.
+      asking.clear()
     },
   }
 
@@ -54,12 +66,29 @@ export function createActors({
     const askedAt = clock.now().getTime()
     const asked = ask(identity)
       .then((actor) => {
-        cache.set(key, { actor, askedAt })
+        if (asking.get(key) === asked) keep({ key, actor, askedAt, on: dependenceOf(actor, null) })
         return actor
       })
-      .finally(() => asking.delete(key))
+      .finally(() => {
+        if (asking.get(key) === asked) asking.delete(key)
+      })
     asking.set(key, asked)
     return asked
+  }
+
+  function keep(entry: Entry): void {
+    const old = entries.get(entry.key)
+    if (old) forget(old)
+    entries.set(entry.key, entry)
+    dependents.add(entry, entry.on)
+    if (entries.size <= CACHED_ACTORS) return
+    const oldest = entries.values().next().value
+    if (oldest) forget(oldest)
+  }
+
+  function forget(entry: Entry): void {
+    entries.delete(entry.key)
+    dependents.delete(entry, entry.on)
   }
 
   async function ask(identity: Identity): Promise<Actor> {
@@ -75,6 +104,11 @@ export function createActors({
       roles,
     })
   }
+}
+
+/** Neither an organization's id nor an issuer's URL has a blank in it. */
+function keyOf({ issuer, subject, organizationId }: Identity): string {
+  return `${organizationId ?? ''} ${issuer} ${subject}`
 }
 
 function translated(error: unknown): unknown {

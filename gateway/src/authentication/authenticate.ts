@@ -5,7 +5,8 @@ import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import type { Rates } from '../admit/rates.ts'
 import type { Actors } from './actors.ts'
-import { CredentialRefused, type Issuer } from './issuer.ts'
+import { CredentialRefused } from './issuer.ts'
+import type { Tokens } from './tokens.ts'
 
 /** What a request or a connection presents to say who it is. */
 export type Presented = {
@@ -19,37 +20,50 @@ export type Authenticated = {
   readonly actor: Actor
   /** When the credential ends; null when it does not. */
   readonly expiresAt: Date | null
+  /** Id of the key that signed the credential; null when none did. */
+  readonly signingKey: string | null
 }
+
+const NOBODY: Authenticated = { actor: anonymous, expiresAt: null, signingKey: null }
 
 /** Null when nothing of its kind was presented. @throws {CredentialRefused} when it is bad */
 export type CredentialResolver = (presented: Presented) => Promise<Authenticated | null>
 
 export type Authenticate = (presented: Presented, log: Log) => Promise<Authenticated>
 
+/** The same, for those who were authenticated before: no guess. @throws {CredentialRefused} too */
+export type Identify = (presented: Presented) => Promise<Authenticated>
+
+/** The first kind of credential that was presented decides. */
+export function createIdentify(resolvers: readonly CredentialResolver[]): Identify {
+  return async (presented) => {
+    for (const resolve of resolvers) {
+      const authenticated = await resolve(presented)
+      if (authenticated) return authenticated
+    }
+    return NOBODY
+  }
+}
+
 /**
- * Who asks: the first kind of credential that was presented decides. A bad one is refused and never
- * passed over; only who presents nothing is anonymous.
+ * Who asks. A bad credential is refused and never passed over; only who presents nothing is anonymous.
  *
  * @throws {DomainError} UNAUTHENTICATED for a bad credential, FORBIDDEN for an organization that is
  * not theirs, UNAVAILABLE when it cannot be found out now
  */
 export function createAuthenticate({
-  resolvers,
+  identify,
   rates,
   metrics,
 }: {
-  resolvers: readonly CredentialResolver[]
+  identify: Identify
   rates: Rates
   metrics: Metrics
 }): Authenticate {
   const refusals = metrics.counter('berth_credentials_refused_total', 'Credentials refused')
   return async (presented, log) => {
     try {
-      for (const resolve of resolvers) {
-        const authenticated = await resolve(presented)
-        if (authenticated) return authenticated
-      }
-      return { actor: anonymous, expiresAt: null }
+      return await identify(presented)
     } catch (error) {
       if (!(error instanceof CredentialRefused)) throw error
       refusals.inc()
@@ -68,14 +82,18 @@ export function createAuthenticate({
 }
 
 /** `Authorization: Bearer <token>` of the issuer. Any other scheme is a credential too: a bad one. */
-export function bearer({ issuer, actors }: { issuer: Issuer; actors: Actors }): CredentialResolver {
+export function bearer({ tokens, actors }: { tokens: Tokens; actors: Actors }): CredentialResolver {
   return async ({ authorization, organizationId }) => {
     if (authorization === undefined) return null
-    const token = /^Bearer +([^\s]{1,16384})$/i.exec(authorization)?.[1]
-    if (!token) throw new CredentialRefused('not a bearer token')
-    const { iss, sub, exp } = await issuer.verify(token)
+    const text = /^Bearer +([^\s]{1,16384})$/i.exec(authorization)?.[1]
+    if (!text) throw new CredentialRefused('not a bearer token')
+    // Awaited only where they are no values yet: most requests find both known.
+    const verified = tokens.verify(text)
+    const token = verified instanceof Promise ? await verified : verified
+    const { issuer, subject, expiresAt, signingKey } = token
     const organization = organizationId === undefined ? null : parseId('org', organizationId)
-    const actor = await actors.of({ issuer: iss, subject: sub, organizationId: organization })
-    return { actor, expiresAt: new Date(exp * 1000) }
+    const found = actors.of({ issuer, subject, organizationId: organization })
+    const person = found instanceof Promise ? await found : found
+    return { actor: token.presentedBy(person), expiresAt, signingKey }
   }
 }

@@ -16,7 +16,13 @@ export type Issuer = {
   ready(): Promise<void>
 }
 
-export type VerifiedClaims = JWTPayload & { iss: string; sub: string; exp: number }
+export type VerifiedClaims = JWTPayload & {
+  iss: string
+  sub: string
+  exp: number
+  /** Id of the key that signed it; null when it names none. */
+  signingKey: string | null
+}
 
 /** The reason is for the log: whoever presents a bad credential learns none. */
 export class CredentialRefused extends Error {
@@ -35,11 +41,14 @@ const FETCH_TIMEOUT_MS = 3_000
 export function createIssuer({
   issuer,
   audience,
+  keysUrl,
   clock,
   log,
 }: {
   issuer: string
   audience: string
+  /** Of the issuer's key set: it is not discovered then. */
+  keysUrl?: string
   clock: Clock
   log: Log
 }): Issuer {
@@ -48,7 +57,7 @@ export function createIssuer({
 
   return {
     async verify(token) {
-      const { payload } = await jwtVerify(token, keyOf, {
+      const { payload, protectedHeader } = await jwtVerify(token, keyOf, {
         algorithms: ALGORITHMS,
         issuer,
         audience,
@@ -64,7 +73,7 @@ export function createIssuer({
         throw new CredentialRefused('issued in the future')
       }
       if (sub === '' || sub.length > 255) throw new CredentialRefused('bad subject')
-      return { ...payload, iss, sub, exp }
+      return { ...payload, iss, sub, exp, signingKey: protectedHeader.kid ?? null }
     },
     async ready() {
       if (!hasKeys) await reload()
@@ -84,6 +93,7 @@ export function createIssuer({
   }
 
   function discovered(): Promise<RemoteKeys> {
+    if (keysUrl !== undefined) discovery ??= Promise.resolve(keysAt(keysUrl))
     discovery ??= discover(issuer).catch((error: unknown) => {
       discovery = undefined
       log.warn({ err: error, issuer }, 'the issuer cannot be discovered')
@@ -107,7 +117,11 @@ async function discover(issuer: string): Promise<RemoteKeys> {
   const found = Discovery.parse(await response.json())
   // Section 4.3: else one issuer could vouch for the tokens of another.
   if (found.issuer !== issuer) throw new Error('discovery names another issuer')
-  return createRemoteJWKSet(new URL(found.jwks_uri), { timeoutDuration: FETCH_TIMEOUT_MS })
+  return keysAt(found.jwks_uri)
+}
+
+function keysAt(url: string): RemoteKeys {
+  return createRemoteJWKSet(new URL(url), { timeoutDuration: FETCH_TIMEOUT_MS })
 }
 
 /** As opposed to a fault on the way to the keys, which says nothing about the token. */
