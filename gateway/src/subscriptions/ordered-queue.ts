@@ -1,42 +1,40 @@
 /** Items in, results out, in the same order. */
-export type OrderedQueue<Item, Result> = {
-  /** False when the queue is full or has ended, and then the item is not in it. */
-  push(item: Item): boolean
-  /** The next result; asked for one at a time. */
-  next(): Promise<IteratorResult<Result, undefined>>
-  /** After what is in it the queue is done, or fails with the error. */
+export type OrderedQueue<Item> = {
+  /** Items whose result has not come out. */
+  readonly size: number
+  push(item: Item): void
+  /** After what is in it the queue tells of its end, once. */
   end(error?: unknown): void
-  /** Forgets what is in it; unless it has ended otherwise, it is done. */
+  /** Forgets what is in it, and tells nothing more. */
   clear(): void
 }
 
-type Entry<Item, Result> = {
-  readonly item: Item
-  isStarted: boolean
-  outcome?: { readonly value: Result } | { readonly error: unknown }
-}
+type Outcome<Result> = { readonly value: Result } | { readonly error: unknown }
+type Entry<Item, Result> = { readonly item: Item; outcome: Outcome<Result> | null }
 
 const MAX_AT_ONCE = 8
 
 /**
- * A bounded queue whose items are worked on ahead, a few at a time, while their results keep the
- * order of the items. The end queues behind what is being worked on.
+ * A queue whose items are worked on ahead, a few at a time, while their results keep the order of
+ * the items. The end queues behind what is being worked on. It is not bounded: whoever fills it
+ * looks at its size.
  *
- * @param maxItems an item counts until its result is taken, so a slow reader fills the queue
+ * @param emit told each result
+ * @param onEnd told once, after every result before it: the end, or the first failure
  */
 export function createOrderedQueue<Item, Result>(
   work: (item: Item) => Promise<Result>,
-  maxItems: number,
-): OrderedQueue<Item, Result> {
+  { emit, onEnd }: { emit: (result: Result) => void; onEnd: (error?: unknown) => void },
+): OrderedQueue<Item> {
   let entries: Entry<Item, Result>[] = []
+  /** The first of them that is not being worked on. */
+  let ahead = 0
   let ending: { readonly error?: unknown } | undefined
-  // One callback and no race of promises: a race leaves something behind at each event.
-  let wake: (() => void) | undefined
+  let isOver = false
 
   function startAhead(): void {
-    for (const entry of entries.slice(0, MAX_AT_ONCE)) {
-      if (entry.isStarted) continue
-      entry.isStarted = true
+    for (; ahead < entries.length && ahead < MAX_AT_ONCE; ahead++) {
+      const entry = entries[ahead] as Entry<Item, Result>
       work(entry.item).then(
         (value) => settle(entry, { value }),
         (error: unknown) => settle(entry, { error }),
@@ -44,46 +42,51 @@ export function createOrderedQueue<Item, Result>(
     }
   }
 
-  function settle(entry: Entry<Item, Result>, outcome: NonNullable<typeof entry.outcome>): void {
+  function settle(entry: Entry<Item, Result>, outcome: Outcome<Result>): void {
     entry.outcome = outcome
-    if (entries[0] === entry) wake?.()
+    if (isOver || entries[0] !== entry) return
+    for (let first = entries[0]; first?.outcome; first = entries[0]) {
+      entries.shift()
+      ahead--
+      if ('error' in first.outcome) {
+        finish(first.outcome.error)
+        return
+      }
+      emit(first.outcome.value)
+      // Whoever was told may have let go of it.
+      if (isOver) return
+    }
+    startAhead()
+    finishIfDone()
+  }
+
+  function finishIfDone(): void {
+    if (ending && entries.length === 0) finish(ending.error)
+  }
+
+  function finish(error?: unknown): void {
+    if (isOver) return
+    isOver = true
+    entries = []
+    onEnd(error)
   }
 
   return {
-    push(item) {
-      if (ending || entries.length >= maxItems) return false
-      entries.push({ item, isStarted: false })
-      startAhead()
-      return true
+    get size() {
+      return entries.length
     },
-    async next() {
-      for (;;) {
-        const first = entries[0]
-        if (first?.outcome) {
-          entries.shift()
-          startAhead()
-          if ('error' in first.outcome) throw first.outcome.error
-          return { done: false, value: first.outcome.value }
-        }
-        if (!first && ending) {
-          const { error } = ending
-          ending = {}
-          if (error !== undefined) throw error
-          return { done: true, value: undefined }
-        }
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
-      }
+    push(item) {
+      if (ending || isOver) return
+      entries.push({ item, outcome: null })
+      startAhead()
     },
     end(error) {
       ending ??= { error }
-      wake?.()
+      finishIfDone()
     },
     clear() {
+      isOver = true
       entries = []
-      ending ??= {}
-      wake?.()
     },
   }
 }

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { toGraphQLError } from '@berth/platform/errors'
-import type { ExecutionResult, FormattedExecutionResult } from 'graphql'
+import type { SubgraphAnswer } from '../federation/answers.ts'
+import type { Answer } from '../federation/executor.ts'
 
-export type Hydrate = (event: FormattedExecutionResult) => Promise<ExecutionResult>
+export type Hydrate = (event: SubgraphAnswer) => Promise<Answer>
 
 export type Backoff = { readonly baseMs: number; readonly maxMs: number }
 
@@ -23,30 +24,29 @@ export function patiently(
   return async (event) => {
     const startedAt = performance.now()
     for (let attempt = 0; ; attempt++) {
-      const result = await hydrate(event)
-      if (!mayBecomeWhole(event, result)) {
-        if (!result.errors) failingSince = null
-        return result
+      const answer = await hydrate(event)
+      if (answer.errors.length === 0) {
+        failingSince = null
+        return answer
       }
+      if (!mayBecomeWhole(event, answer.errors)) return answer
       failingSince ??= startedAt
       const delayMs = Math.min(backoff.maxMs, backoff.baseMs * 2 ** attempt)
       const isOver = performance.now() + delayMs - failingSince > withinMs
-      if (isOver) return result
+      if (isOver || signal.aborted) return answer
       await delay(delayMs, undefined, { signal }).catch(() => undefined)
-      if (signal.aborted) return result
+      if (signal.aborted) return answer
     }
   }
 }
 
 /** Whether hydration added an error that may pass; those that the event came with stay as they are. */
-function mayBecomeWhole(
-  event: FormattedExecutionResult,
-  { errors = [] }: ExecutionResult,
-): boolean {
+function mayBecomeWhole(event: SubgraphAnswer, errors: readonly Error[]): boolean {
   const own = new Set(event.errors?.map(({ path }) => String(path)))
   return errors.some(
     (error) =>
-      !own.has(String(error.path)) && toGraphQLError(error, UNHEARD).extensions.retryable === true,
+      !own.has(String((error as { path?: unknown }).path)) &&
+      toGraphQLError(error, UNHEARD).extensions.retryable === true,
   )
 }
 

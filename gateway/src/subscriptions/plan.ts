@@ -23,6 +23,8 @@ import type { Graph } from '../federation/graph.ts'
 
 /** How a subscription is served: whom to subscribe to, and what to add to each of its events. */
 export type SubscriptionPlan = {
+  /** For which it was made. */
+  readonly schema: GraphQLSchema
   readonly document: DocumentNode
   readonly definition: OperationDefinitionNode
   /** `primary` is the owner's part; `rest`, if any, what hydrates an event. */
@@ -31,6 +33,8 @@ export type SubscriptionPlan = {
   readonly authority: Authority
   /** Null when a lost event of this stream is lost: it has no positions. */
   readonly durable: Durable | null
+  /** Names of the client's variables that the answer depends on: where it begins is none of them. */
+  readonly variableNames: readonly string[]
   /**
    * The variables to subscribe with, and where the client wants to start.
    *
@@ -61,13 +65,19 @@ export type Planner = (
 /**
  * Plans subscriptions with the planner that plans queries. Plans are kept as long as their document
  * is, which the documents' cache bounds.
+ *
+ * @param durableStreams whether fields that look like streams with positions are
  */
-export function createPlanner(graph: Graph, authorityOf: AuthorityOf): Planner {
+export function createPlanner(
+  graph: Graph,
+  authorityOf: AuthorityOf,
+  { durableStreams = true }: { durableStreams?: boolean } = {},
+): Planner {
   const plans = new WeakMap<OperationDefinitionNode, SubscriptionPlan>()
   return (document, definition) => {
     const known = plans.get(definition)
     if (known) return known
-    const plan = planOf(graph, authorityOf, document, definition)
+    const plan = planOf(graph, { authorityOf, durableStreams }, document, definition)
     plans.set(definition, plan)
     return plan
   }
@@ -85,7 +95,7 @@ export function isDurable(field: GraphQLField<unknown, unknown>): boolean {
 
 function planOf(
   graph: Graph,
-  authorityOf: AuthorityOf,
+  { authorityOf, durableStreams }: { authorityOf: AuthorityOf; durableStreams: boolean },
   document: DocumentNode,
   definition: OperationDefinitionNode,
 ): SubscriptionPlan {
@@ -95,19 +105,21 @@ function planOf(
     throw new DomainError('BAD_INPUT', 'The field of a subscription takes no directives')
   }
   const fragments = alone.definitions.filter((it) => it.kind === Kind.FRAGMENT_DEFINITION)
-  const durable = isDurable(field) ? namesFor(document, fieldNode) : null
+  const durable = durableStreams && isDurable(field) ? namesFor(document, fieldNode) : null
   const upstream = durable ? withPosition(graph.schema, alone, durable) : alone
   const { node } = graph.planner.buildQueryPlan(operationFromDocument(graph.api, upstream, {}))
   if (node?.kind !== 'Subscription') throw new TypeError(`planned as ${node?.kind}`)
   const { primary } = node
 
   return Object.freeze({
+    schema: graph.schema,
     document: alone,
     definition,
     node,
     service: primary.serviceName,
     authority: authorityOf(definition, fragments),
     durable,
+    variableNames: variablesIn(upstream).filter((name) => name !== durable?.afterVariable),
     bind(variables: Readonly<Record<string, unknown>>) {
       const definitions = definition.variableDefinitions ?? []
       const { coerced, errors } = getVariableValues(graph.schema, definitions, { ...variables })
@@ -116,7 +128,7 @@ function planOf(
       const used = (primary.variableUsages ?? []).filter((name) => Object.hasOwn(variables, name))
       return {
         variables: Object.fromEntries(used.map((name) => [name, variables[name]])),
-        after: typeof after === 'string' ? after : null,
+        after: durable && typeof after === 'string' ? after : null,
       }
     },
   })
@@ -143,6 +155,15 @@ function rootField(schema: GraphQLSchema, document: DocumentNode) {
   const field = found && root?.getFields()[found.name.value]
   if (!found || !field) throw new DomainError('BAD_INPUT', 'This is not a subscription')
   return { field, node: found }
+}
+
+function variablesIn(document: DocumentNode): string[] {
+  const names = new Set<string>()
+  visit(document, {
+    VariableDefinition: () => false,
+    Variable: ({ name }) => void names.add(name.value),
+  })
+  return [...names].sort()
 }
 
 /** Names that occur nowhere in the client's document. */

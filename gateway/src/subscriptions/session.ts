@@ -1,34 +1,24 @@
 import type { Actor } from '@berth/platform/actor'
-import { DomainError, toGraphQLError } from '@berth/platform/errors'
-import { codeOfErrors, operationCounter } from '@berth/platform/graphql-http'
-import { newUuid } from '@berth/platform/ids'
+import { DomainError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
-import { parseTraceparent } from '@berth/platform/trace'
-import {
-  type ExecutionArgs,
-  type ExecutionResult,
-  GraphQLError,
-  type GraphQLFormattedError,
-  type GraphQLSchema,
-} from 'graphql'
-import { makeServer, type Server, type SubscribePayload } from 'graphql-ws'
-import type { Admit } from '../admit/admit.ts'
-import { type Documents, operationOf } from '../admit/documents.ts'
-import type { Authenticate, Authenticated, Presented } from '../authentication/authenticate.ts'
-import { type GatewayContext, newTraceparent } from '../context.ts'
-import { withKnownErrors } from '../federation/answers.ts'
-import type { Executor } from '../federation/executor.ts'
-import type { OpenSubscription } from './open.ts'
-import type { Planner } from './plan.ts'
-import { UpstreamErrors } from './stream.ts'
+import { type ExecutionArgs, GraphQLError } from 'graphql'
+import { type Context, makeServer, type Server, type SubscribePayload } from 'graphql-ws'
+import type { Presented } from '../authentication/authenticate.ts'
+import type { Standing, Standings } from '../authentication/standing.ts'
+import type { Credentials } from '../federation/credentials.ts'
+import type { ClientQueue } from '../sockets/client-queue.ts'
+import type { Place } from '../sockets/connections.ts'
+import { type Envelope, LiveOperation } from '../sockets/live-operation.ts'
+import { OpenOperations } from '../sockets/open-operations.ts'
+import { type Operations, type Prepared, type RequestLog, stringOf } from '../sockets/operations.ts'
 
 /** What a session is told of its connection by the transport that carries it. */
-export type Connection = {
-  readonly clientIp: string
-  /** Headers of the request that opened it. */
-  readonly authorization: string | undefined
-  readonly organizationId: string | undefined
+export type Connection = Presented & {
+  readonly queue: ClientQueue
+  readonly place: Place
+  /** What subgraphs are told of who asks. */
+  readonly credentialsOf: (actor: Actor) => Credentials
   /** Ends the connection, by a code of the closed list. */
   close(error: DomainError): void
 }
@@ -36,185 +26,182 @@ export type Connection = {
 export type SessionServer = Server<Session>
 
 type Session = Connection & {
-  /** Who asks, as of now: roles are taken away from one who is connected, too. */
-  actor?: () => Promise<Actor>
-  expiry?: NodeJS.Timeout
+  standing?: Standing
+  /** Ids of what is being admitted, with what was asked for by them. */
+  preparing?: Map<string, SubscribePayload>
+  open?: OpenOperations
   isClosed?: boolean
 }
 
-/** Operations open at once on one connection. */
-const MAX_OPEN = 100
-const INIT_WAIT_MS = 10_000
-const MAX_TIMER_MS = 2 ** 31 - 1
+export type SessionLimits = {
+  /** Operations open at once on one connection. */
+  readonly operations: number
+  /** From when a connection is open until its `connection_init` is here. */
+  readonly initMs: number
+}
+
+export const SESSION_LIMITS: SessionLimits = Object.freeze({ operations: 100, initMs: 10_000 })
+
+/** Sent back with each answer, so that a long one would make every answer long. */
+const MAX_ID_LENGTH = 256
 
 /**
- * The graphql-transport-ws protocol of clients, whatever carries it. An operation passes the same
- * `admit` as one over HTTP, and who asks is found out for each, of the credential that the
- * connection was opened with.
+ * The graphql-transport-ws protocol of clients, whatever carries it. Who asks is found out once, and
+ * watched from then on: a connection lives no longer than what it was opened with.
  */
 export function createSessions({
-  authenticate,
-  documents,
-  admit,
-  planner,
-  executor,
-  openSubscription,
-  schema,
+  standings,
+  operations,
+  limits = SESSION_LIMITS,
   log,
   metrics,
 }: {
-  authenticate: Authenticate
-  documents: Documents
-  admit: Admit
-  planner: Planner
-  executor: Executor
-  openSubscription: OpenSubscription
-  schema: GraphQLSchema
+  standings: Standings
+  operations: Operations
+  limits?: SessionLimits
   log: Log
   metrics: Metrics
 }): SessionServer {
-  const operations = operationCounter(metrics)
-  const requests = new WeakMap<SubscribePayload, Pick<GatewayContext, 'requestId' | 'log'>>()
+  const open = metrics.gauge('berth_client_operations', 'Operations open over WebSockets')
+  const requests = new WeakMap<SubscribePayload, RequestLog>()
+  const running = new WeakSet<SubscribePayload>()
 
   return makeServer<Record<string, unknown>, Session>({
-    connectionInitWaitTimeout: INIT_WAIT_MS,
-    onConnect: async ({ connectionParams = {}, extra }) => {
+    connectionInitWaitTimeout: limits.initMs,
+    async onConnect({ connectionParams = {}, extra: session }) {
       const { authorization, organizationId } = connectionParams
-      const presented = {
-        clientIp: extra.clientIp,
-        authorization: textOf('authorization', authorization) ?? extra.authorization,
-        organizationId: textOf('organizationId', organizationId) ?? extra.organizationId,
-      }
-      const authenticated = await authenticate(presented, log)
-      const settled = settledBy(presented, authenticated)
-      extra.actor = async () => (await authenticate(settled, log)).actor
-      endWithCredential(extra, authenticated)
+      const standing = await standings.open(
+        {
+          clientIp: session.clientIp,
+          authorization: stringOf('authorization', authorization) ?? session.authorization,
+          organizationId: stringOf('organizationId', organizationId) ?? session.organizationId,
+        },
+        log,
+      )
+      // It may have gone while it was being found out who it is.
+      if (session.isClosed) return standing.close()
+      session.standing = standing
+      standing.watch((now) => {
+        if (now instanceof DomainError) openOf(session).endAll(now, session.close)
+      })
+      session.place.take(await standing.actor())
     },
-    onClose: ({ extra }) => {
-      extra.isClosed = true
-      clearTimeout(extra.expiry)
+    onClose({ extra: session }) {
+      session.isClosed = true
+      session.standing?.close()
     },
 
-    onSubscribe: async ({ extra, subscriptions }, _id, payload) => {
-      const requestId = newUuid()
-      const request = { requestId, log: log.child({ requestId }) }
+    async onSubscribe(context, id, payload) {
+      const request = operations.request()
       requests.set(payload, request)
       try {
-        if (Object.keys(subscriptions).length > MAX_OPEN) {
-          throw new DomainError(
-            'TOO_COMPLEX',
-            `A connection has at most ${MAX_OPEN} operations open`,
-          )
-        }
-        return await prepare(extra, payload, await contextOf(extra, payload, request))
+        const prepared = await prepare(context, id, payload, request)
+        return isStillWanted(context, id, payload)
+          ? opened(context.extra, id, payload, prepared)
+          : await never()
       } catch (error) {
-        return [new GraphQLError('refused', { originalError: asError(error) })]
+        return isStillWanted(context, id, payload) ? refusal(error) : never()
       }
     },
-    // What to run was settled when the operation was admitted.
-    execute: ({ contextValue }) => (contextValue as Prepared).run() as Promise<ExecutionResult>,
-    subscribe: ({ contextValue }) => {
-      operations.inc({ type: 'subscription', code: 'OK' })
-      return (contextValue as Prepared).run() as AsyncIterableIterator<ExecutionResult>
-    },
-    onNext: (_context, _id, payload, _args, { data, errors }) =>
-      errors ? { data: data ?? null, errors: shown(errors, payload) } : { data: data ?? null },
+    // What to run was settled when the operation was admitted, and it runs.
+    execute: ({ contextValue }) => endingOf(contextValue) as never,
+    subscribe: ({ contextValue }) => endingOf(contextValue),
     onError: (_context, _id, payload, errors) => {
-      const list = shown(errors, payload)
-      operations.inc({ type: 'none', code: codeOfErrors(list) })
+      const list = operations.shown(errors, requests.get(payload) ?? operations.request())
+      // One that was open was counted when it was opened.
+      if (!running.has(payload)) operations.refused(list)
       return list
     },
   })
 
   async function prepare(
-    session: Session,
+    { extra: session, subscriptions }: Context<Record<string, unknown>, Session>,
+    id: string,
     payload: SubscribePayload,
-    context: GatewayContext,
-  ): Promise<ExecutionArgs> {
-    const { query: source, operationName = null, variables: given } = payload
-    const variables = given ?? {}
-    const document = documents.open(source)
-    const definition = operationOf(document, operationName)
-    const { idempotencyKey } = context
-    await admit({ document, definition, variables, idempotencyKey }, context)
-    const contextValue: Prepared = {
-      run:
-        definition.operation === 'subscription'
-          ? openSubscription(planner(document, definition), variables, context, {
-              actor: () => actorOf(session),
-              onOverflow: () =>
-                session.close(new DomainError('SLOW_CLIENT', 'The client does not keep up')),
-            })
-          : () => executor.execute({ source, document, operationName, variables, context }),
+    request: RequestLog,
+  ): Promise<Prepared> {
+    const { standing, clientIp, credentialsOf } = session
+    if (!standing) throw new TypeError('an operation came before its connection was admitted')
+    if (id.length > MAX_ID_LENGTH) {
+      session.close(new DomainError('BAD_INPUT', `An id has at most ${MAX_ID_LENGTH} characters`))
+      return never()
     }
-    return { schema, document, operationName, contextValue }
+    session.preparing ??= new Map()
+    session.preparing.set(id, payload)
+    // Completed before they are admitted, operations are no longer among the subscriptions.
+    const count = Math.max(Object.keys(subscriptions).length, session.preparing.size)
+    if (count > limits.operations) {
+      throw new DomainError(
+        'TOO_COMPLEX',
+        `A connection has at most ${limits.operations} operations open: complete one`,
+      )
+    }
+    return operations.prepare(payload, { standing, clientIp, credentialsOf }, request)
   }
 
-  async function contextOf(
+  /** In one step with the question whether it is wanted, so that no message comes between. */
+  function opened(
     session: Session,
+    id: string,
     payload: SubscribePayload,
-    request: Pick<GatewayContext, 'requestId' | 'log'>,
-  ): Promise<GatewayContext> {
-    const { traceparent, idempotencyKey } = payload.extensions ?? {}
-    return {
-      ...request,
-      actor: await actorOf(session),
-      clientIp: session.clientIp,
-      traceparent: parseTraceparent(traceparent) ?? newTraceparent(),
-      idempotencyKey: textOf('idempotencyKey', idempotencyKey) ?? null,
+    { document, start }: Prepared,
+  ): ExecutionArgs | GraphQLError[] {
+    const { standing, queue } = session
+    if (!standing) throw new TypeError('an operation came before its connection was admitted')
+    const operation = openOf(session).add(standing, queue, envelopeOf(id))
+    try {
+      start(operation)
+    } catch (error) {
+      operation.letGo()
+      return refusal(error)
     }
+    running.add(payload)
+    const { operationName = null } = payload
+    return { document, operationName, contextValue: operation } as unknown as ExecutionArgs
   }
 
-  function shown(errors: readonly unknown[], payload: SubscribePayload): GraphQLFormattedError[] {
-    const context = requests.get(payload) ?? { requestId: newUuid(), log }
-    return errors.flatMap(causesOf).map((error) => toGraphQLError(error, context).toJSON())
+  function openOf(session: Session): OpenOperations {
+    session.open ??= new OpenOperations(open)
+    return session.open
   }
 }
 
-type Prepared = { run(): Promise<ExecutionResult> | AsyncIterableIterator<ExecutionResult> }
-
-async function actorOf({ actor }: Session): Promise<Actor> {
-  if (!actor) throw new TypeError('an operation came before its connection was admitted')
-  return actor()
+/**
+ * Whether the client still waits for what was being admitted. It may have completed it meanwhile,
+ * and have given its id to another one.
+ */
+function isStillWanted(
+  { subscriptions, extra: { preparing, isClosed } }: Context<Record<string, unknown>, Session>,
+  id: string,
+  payload: SubscribePayload,
+): boolean {
+  if (preparing?.get(id) !== payload) return false
+  preparing.delete(id)
+  return !isClosed && id in subscriptions
 }
 
-/** The same organization from then on, though the person may by now have another first one. */
-function settledBy(presented: Presented, { actor }: Authenticated): Presented {
-  if (presented.organizationId !== undefined || actor.organizationId === null) return presented
-  return { ...presented, organizationId: actor.organizationId }
+/**
+ * For what nobody waits for any more: graphql-ws would go on with the id, which may be another
+ * operation's by now. Its call is left where it stands, as garbage.
+ */
+function never(): Promise<never> {
+  return new Promise(() => undefined)
 }
 
-/** A connection lives no longer than the credential that opened it. */
-function endWithCredential(session: Session, { expiresAt }: Authenticated): void {
-  // It may have gone while it was being authenticated: then a timer would only keep it.
-  if (!expiresAt || session.isClosed) return
-  const remainingMs = expiresAt.getTime() - Date.now()
-  session.expiry = setTimeout(
-    () => session.close(new DomainError('UNAUTHENTICATED', 'The credential has expired')),
-    Math.min(Math.max(remainingMs, 0), MAX_TIMER_MS),
-  )
+function envelopeOf(id: string): Envelope {
+  return { before: `{"id":${JSON.stringify(id)},"type":"next","payload":`, after: '}' }
 }
 
-/** What graphql-ws has wrapped, as it was thrown. */
-function causesOf(error: unknown): unknown[] {
-  if (error instanceof AggregateError) return error.errors.flatMap(causesOf)
-  if (error instanceof UpstreamErrors)
-    return [...(withKnownErrors('the owner', error).errors ?? [])]
-  if (!(error instanceof GraphQLError) || error.path || !error.originalError) return [error]
-  return error.originalError instanceof GraphQLError ? [error] : causesOf(error.originalError)
+function endingOf(operation: unknown) {
+  if (operation instanceof LiveOperation) return operation.ending
+  throw new TypeError('what is to run was not prepared')
+}
+
+/** As graphql-ws takes it. */
+function refusal(error: unknown): GraphQLError[] {
+  return [new GraphQLError('refused', { originalError: asError(error) })]
 }
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))
-}
-
-/**
- * What is there is never passed over: its sender would be nobody, or act for another organization.
- *
- * @throws {DomainError} BAD_INPUT for what is there and is no text
- */
-function textOf(field: string, value: unknown): string | undefined {
-  if (value === undefined || value === null) return undefined
-  if (typeof value === 'string') return value
-  throw new DomainError('BAD_INPUT', `\`${field}\` is a text`)
 }

@@ -108,12 +108,11 @@ test('assertions that end in seconds: the client does not notice, and nothing is
 })
 
 test('roles that were taken away are gone from operations and streams of an open connection', async () => {
-  const organizations = PEOPLE.user?.organizations ?? {}
-  const [organizationId = ''] = Object.keys(organizations)
-  const before = { ...organizations }
+  const [organizationId = ''] = Object.keys(PEOPLE.user?.organizations ?? {})
+  const others = { org_01h455vb4pex5vsknk084sn02r: ['owner'] }
   let connections = 0
   const client = gateway.connect({ authorization }, { connected: () => void connections++ })
-  // Keeps the connection; its own assertion outlives the test.
+  // Keeps the connection.
   const ticks = client.iterate({ query: 'subscription { ticks { number } }' })
   const ticking = ticks.next().catch(() => undefined)
   const ask = () =>
@@ -124,23 +123,25 @@ test('roles that were taken away are gone from operations and streams of an open
         ({ value }) => value?.data?.viewer,
         (errors) => errors[0].extensions.code,
       )
-  const own = await platform.gateway({ signer: shortLived(4) })
-  const stream = await open(own, { query: UPDATES })
+  const stream = await open(gateway, { query: UPDATES })
+  await platform.publish('alc_1')
+  await stream.take(1)
   try {
     expect(await ask()).toEqual({ roles: ['member'] })
-    organizations[organizationId] = ['viewer']
+    await platform.change('user', { ...others, [organizationId]: ['viewer'] })
     await expect.poll(ask).toEqual({ roles: ['viewer'] })
     const claims = async () =>
       (await platform.seen()).filter((it) => it.field === 'allocationUpdated').at(-1)?.claims
     await expect.poll(claims).toMatchObject({ roles: ['viewer'] })
-    delete organizations[organizationId]
-    // And not served as of the other organization, which is the person's first one now.
-    await expect.poll(ask).toBe('FORBIDDEN')
-    await expect(stream.take(1)).rejects.toMatchObject([{ extensions: { code: 'FORBIDDEN' } }])
+    // The stream goes on as of who they are by now, without a gap.
+    await platform.publish('alc_2')
+    expect((await stream.take(1)).map(sequenceOf)).toEqual([2])
     expect(connections).toBe(1)
+    // And is not served as of the other organization, which is the person's first one now.
+    await platform.change('user', others)
+    await expect(stream.take(1)).rejects.toMatchObject([{ extensions: { code: 'FORBIDDEN' } }])
   } finally {
-    for (const id of Object.keys(organizations)) delete organizations[id]
-    Object.assign(organizations, before)
+    await platform.change('user', undefined)
   }
   await stream.end().catch(() => undefined)
   await client.dispose()
@@ -272,9 +273,8 @@ test('an owner that is down when a client subscribes is UPSTREAM_UNAVAILABLE', a
 
 test('the owner restarts while streaming: nothing is missing, nothing comes twice', async () => {
   const withCursor = await open(gateway, { query: UPDATES })
-  const without = await open(gateway, {
-    query: 'subscription { allocationUpdated { event { sequence } } }',
-  })
+  const query = 'subscription { allocationUpdated { event { sequence } } }'
+  const without = await open(gateway, { query }, 'allocationUpdated', 2)
   const total = 60
   const published = (async () => {
     for (let n = 1; n <= total; n++) await platform.publish(`alc_${n}`)
@@ -305,10 +305,13 @@ test('a stream without positions goes on after a restart with what comes then', 
 test('two gateways over two replicas serve the same sequence, though one of each goes', async () => {
   const stopReplica = await platform.startReplica('allocations')
   const gateways = [await platform.gateway(), await platform.gateway()] as const
-  const streams = await Promise.all(
-    // From each gateway to each replica.
-    [...gateways, ...gateways].map((it) => open(it, { query: UPDATES }, 'allocationUpdated', 4)),
-  )
+  const streams: Awaited<ReturnType<typeof open>>[] = []
+  // Two operations at each gateway, which are two streams: one to each replica.
+  const same = 'subscription Same { allocationUpdated { event { sequence } } }'
+  for (const [n, query] of [UPDATES, UPDATES, same, same].entries()) {
+    const gateway = gateways[n % 2] as TestGateway
+    streams.push(await open(gateway, { query }, 'allocationUpdated', n + 1))
+  }
   const take = (n: number, of = streams) =>
     Promise.all(of.map(async (it) => (await it.take(n)).map(sequenceOf)))
   await platform.publish(...Array.from({ length: 20 }, (_, i) => `alc_${i}`))
@@ -327,18 +330,51 @@ test('two gateways over two replicas serve the same sequence, though one of each
   for (const stream of streams) await stream.end()
 })
 
-test('all streams of a gateway share one socket to a subgraph, and leave nothing behind', async () => {
+test('who may be answered alike shares one subscription, and it leaves nothing behind', async () => {
   const own = await platform.gateway()
-  const streams = await Promise.all(
-    Array.from({ length: 5 }, () => open(own, { query: UPDATES }, 'allocationUpdated', 5)),
-  )
-  const upstream = async () =>
-    /berth_upstream_subscriptions\{.*subgraph="allocations".*\} (\d+)/.exec(
-      await own.metrics.registry.metrics(),
-    )?.[1]
-  expect(await upstream()).toBe('5')
+  const streams = []
+  for (let n = 0; n < 5; n++) streams.push(await open(own, { query: UPDATES }))
+  const upstream = () => metric(own, 'berth_upstream_subscriptions')
+  expect(await upstream()).toBe(1)
+  expect(await count('allocationUpdated')).toBe(1)
+  await platform.publish('alc_1', 'alc_2')
+  for (const stream of streams) expect((await stream.take(2)).map(sequenceOf)).toEqual([1, 2])
+  expect(await metric(own, 'berth_stream_hydrations_total')).toBe(2)
   for (const stream of streams) await stream.end()
-  await expect.poll(upstream).toBe('0')
+  await expect.poll(upstream).toBe(0)
+})
+
+test('two of one organization, one of them revoked, the owner restarted: the other one misses nothing', async () => {
+  const colleague = `Bearer ${await platform.issuer.token('colleague')}`
+  const own = await platform.gateway()
+  const one = await open(own, { query: UPDATES })
+  const other = await open(own, { query: UPDATES }, 'allocationUpdated', 1, colleague)
+  expect(await count('allocationUpdated')).toBe(1)
+  await platform.publish('alc_1', 'alc_2')
+  expect((await one.take(2)).map(sequenceOf)).toEqual([1, 2])
+  const [, last] = await other.take(2)
+  try {
+    await platform.change('colleague', {})
+    await expect(other.take(1)).rejects.toMatchObject([{ extensions: { code: 'FORBIDDEN' } }])
+    await platform.without('allocations', () => platform.publish('alc_3', 'alc_4'))
+    await platform.publish('alc_5')
+    expect((await one.take(3)).map(sequenceOf)).toEqual([3, 4, 5])
+  } finally {
+    await platform.change('colleague', undefined)
+  }
+  // Back again, with the cursor of before; and the other one by a connection of its own.
+  const after = last?.data.allocationUpdated?.cursor
+  const resumed = [
+    await open(own, { query: UPDATES, variables: { after } }, 'allocationUpdated', 1, colleague),
+    await open(own, { query: UPDATES, variables: { after } }),
+  ]
+  await platform.without('allocations', () => platform.publish('alc_6'))
+  for (const stream of resumed) {
+    expect((await stream.take(4)).map(sequenceOf)).toEqual([3, 4, 5, 6])
+  }
+  expect((await one.take(1)).map(sequenceOf)).toEqual([6])
+  await expect.poll(() => metric(own, 'berth_upstream_subscriptions')).toBe(1)
+  for (const stream of [one, ...resumed]) await stream.end()
 })
 
 test('a client that does not read is closed with 4413, and costs a bounded amount meanwhile', async () => {
@@ -459,15 +495,16 @@ function sequenceOf({ data }: Event): number {
   return Object.values(data)[0]?.event.sequence ?? 0
 }
 
-/** A subscription on a connection of its own, once its owner has seen it. */
+/** A subscription on a connection of its own, once it is part of a stream that its owner has opened. */
 async function open(
   of: TestGateway,
   payload: SubscribePayload,
   field: string | null = 'allocationUpdated',
-  atLeast = 0,
+  atLeast = 1,
+  as = authorization,
 ) {
-  const seenBefore = atLeast > 0 ? 0 : await count(field)
-  const client: Client = of.connect({ authorization })
+  const before = await metric(of, OPERATIONS)
+  const client: Client = of.connect({ authorization: as })
   const iterator = client.iterate(payload)
   const received: unknown[] = []
   const first = iterator.next().then((it) => {
@@ -475,7 +512,10 @@ async function open(
     return it
   })
   let pending: Promise<IteratorResult<unknown>> | undefined = first
-  if (field) await expect.poll(() => count(field)).toBeGreaterThanOrEqual(atLeast || seenBefore + 1)
+  await expect.poll(() => metric(of, OPERATIONS)).toBeGreaterThan(before)
+  if (field) await expect.poll(() => count(field)).toBeGreaterThanOrEqual(atLeast)
+  // And once more: it was seen before it was found out where the stream begins.
+  await count(field)
   if (!field) void drain()
   return {
     received,
@@ -504,4 +544,11 @@ async function open(
 
 async function count(field: string | null): Promise<number> {
   return (await platform.seen()).filter((it) => it.field === field).length
+}
+
+const OPERATIONS = 'berth_graphql_operations_total'
+
+async function metric(of: TestGateway, name: string): Promise<number> {
+  const { values = [] } = (await of.metrics.registry.getSingleMetric(name)?.get()) ?? {}
+  return values.reduce((sum, { value }) => sum + value, 0)
 }

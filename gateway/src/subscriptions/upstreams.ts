@@ -3,6 +3,7 @@ import type { Metrics } from '@berth/platform/metrics'
 import type { FormattedExecutionResult, GraphQLFormattedError } from 'graphql'
 import { type Client, createClient, type SubscribePayload } from 'graphql-ws'
 import { WebSocket } from 'ws'
+import type { UpstreamCredentials } from '../federation/credentials.ts'
 
 /** What becomes of one upstream subscription: `next` any number of times, then one of the others. */
 export type Sink = {
@@ -15,25 +16,37 @@ export type Sink = {
   lost(cause: unknown, wasConnected: boolean): void
 }
 
+/** What the socket itself carries of who asks. */
+export type SocketCredentials = Pick<
+  UpstreamCredentials,
+  'socketKey' | 'socketHeaders' | 'connectionParams'
+>
+
 export type Upstreams = {
   /** @returns what ends the subscription, after which the sink hears nothing more */
-  subscribe(service: string, payload: SubscribePayload, sink: Sink): () => void
+  subscribe(
+    service: string,
+    payload: SubscribePayload,
+    socket: SocketCredentials,
+    sink: Sink,
+  ): () => void
   close(): void
 }
 
 /**
- * Subscriptions to subgraphs over graphql-ws: one socket to each replica carries all of them,
- * because the actor travels with each subscription and not with the socket. It reconnects nothing
- * by itself: whoever subscribed knows from where to go on, and signs anew.
+ * Subscriptions to subgraphs over graphql-ws: one socket to each replica carries all of them, as
+ * long as the actor travels with each subscription and not with the socket; otherwise one for each
+ * key of what the socket carries. It reconnects nothing by itself: whoever subscribed knows from
+ * where to go on, and signs anew.
  *
- * @param addresses base URLs of the replicas by service
+ * @param addressesOf URLs of a service's replicas: of the endpoint, or without a path of its server
  */
 export function createUpstreams({
-  addresses,
+  addressesOf,
   metrics,
   log,
 }: {
-  addresses: Readonly<Record<string, readonly string[]>>
+  addressesOf: (service: string) => readonly string[]
   metrics: Metrics
   log: Log
 }): Upstreams {
@@ -44,12 +57,12 @@ export function createUpstreams({
   let turn = 0
 
   return {
-    subscribe(service, payload, sink) {
-      const replicas = addresses[service] ?? []
+    subscribe(service, payload, socket, sink) {
+      const replicas = addressesOf(service)
       const address = replicas[turn++ % replicas.length]
       if (!address) throw new TypeError(`no address of service ${service}`)
       open.inc({ subgraph: service })
-      return connectionTo(address).subscribe(payload, {
+      return connectionTo(address, socket).subscribe(payload, {
         ...sink,
         ended: () => open.dec({ subgraph: service }),
       })
@@ -59,19 +72,24 @@ export function createUpstreams({
     },
   }
 
-  function connectionTo(address: string): Connection {
-    const known = connections.get(address)
+  function connectionTo(address: string, socket: SocketCredentials): Connection {
+    const key = `${address} ${socket.socketKey}`
+    const known = connections.get(key)
     if (known) return known
-    const connection = connect(
-      `${address.replace(/^http/, 'ws').replace(/\/$/, '')}/graphql`,
-      () => {
-        if (connections.get(address) === connection) connections.delete(address)
-        log.debug({ address }, 'upstream socket closed')
-      },
-    )
-    connections.set(address, connection)
+    const connection = connect(endpointOf(address), socket, () => {
+      if (connections.get(key) === connection) connections.delete(key)
+      log.debug({ address }, 'upstream socket closed')
+    })
+    connections.set(key, connection)
     return connection
   }
+}
+
+function endpointOf(address: string): string {
+  const url = new URL(address)
+  url.protocol = url.protocol === 'https:' || url.protocol === 'wss:' ? 'wss:' : 'ws:'
+  if (url.pathname === '/') url.pathname = '/graphql'
+  return url.href
 }
 
 type Connection = {
@@ -85,14 +103,19 @@ const PONG_MS = 5_000
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 /** graphql-ws's client for the life of one socket: it would repeat what it once was given to send. */
-function connect(url: string, onClosed: () => void): Connection {
+function connect(
+  url: string,
+  { socketHeaders, connectionParams }: SocketCredentials,
+  onClosed: () => void,
+): Connection {
   let isLost = false
   let wasConnected = false
   let pong: NodeJS.Timeout | undefined
 
   const client: Client = createClient({
     url,
-    webSocketImpl: BoundedSocket,
+    webSocketImpl: boundedSocket(socketHeaders),
+    ...(connectionParams ? { connectionParams } : {}),
     retryAttempts: 0,
     lazy: true,
     lazyCloseTimeout: IDLE_CLOSE_MS,
@@ -150,14 +173,18 @@ function connect(url: string, onClosed: () => void): Connection {
   }
 }
 
-class BoundedSocket extends WebSocket {
-  constructor(url: string, protocol: string) {
-    super(url, protocol, {
-      maxPayload: MAX_MESSAGE_BYTES,
-      handshakeTimeout: 2_000,
-      perMessageDeflate: false,
-    })
-  }
+/** The client makes its socket itself, and is given a class to make it of. */
+function boundedSocket(headers: Readonly<Record<string, string>>): typeof WebSocket {
+  return class extends WebSocket {
+    constructor(url: string, protocol: string) {
+      super(url, protocol, {
+        headers,
+        maxPayload: MAX_MESSAGE_BYTES,
+        handshakeTimeout: 2_000,
+        perMessageDeflate: false,
+      })
+    }
+  } as typeof WebSocket
 }
 
 function isErrors(error: unknown): error is readonly GraphQLFormattedError[] {

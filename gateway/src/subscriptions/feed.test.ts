@@ -2,7 +2,9 @@ import { DomainError, type ErrorCode } from '@berth/platform/errors'
 import { createLog } from '@berth/platform/log'
 import { type FormattedExecutionResult, GraphQLError, type GraphQLFormattedError } from 'graphql'
 import { expect, test, vi } from 'vitest'
-import { openStream, type StreamOptions } from './stream.ts'
+import type { SubgraphAnswer } from '../federation/answers.ts'
+import { createFeed, type FeedOptions } from './feed.ts'
+import { IN_DOUBT, openSource, type SourceOptions } from './source.ts'
 import type { Sink } from './upstreams.ts'
 
 const DURABLE = { afterVariable: 'after_', cursorName: 'cursor_', fieldName: 'changed' }
@@ -88,7 +90,7 @@ test('a refusal ends it, behind what was received', async () => {
   opened.at(-1)?.sink.next(event('c1'))
   opened.at(-1)?.sink.failed([failure('FORBIDDEN')])
   expect(await take(stream, 1)).toEqual(['c1'])
-  await expect(stream.next()).rejects.toMatchObject({ errors: [failure('FORBIDDEN')] })
+  await expect(stream.next()).rejects.toMatchObject({ code: 'FORBIDDEN' })
 })
 
 test('an error that may pass is waited out once it was open, and not for ever', async () => {
@@ -99,25 +101,105 @@ test('an error that may pass is waited out once it was open, and not for ever', 
     opened.at(-1)?.sink.failed([failure('UNAVAILABLE')])
   }
   expect(await take(stream, 1)).toEqual(['c1'])
-  await expect(stream.next()).rejects.toMatchObject({ errors: [failure('UNAVAILABLE')] })
+  await expect(stream.next()).rejects.toMatchObject({ code: 'UNAVAILABLE' })
   expect(opened).toHaveLength(21)
 })
 
-test('one that does not keep up is told so and holds nothing more', async () => {
-  const onOverflow = vi.fn()
-  const { stream, opened } = await open({ durable: DURABLE, maxQueued: 2, onOverflow })
-  for (const cursor of ['c1', 'c2', 'c3']) opened.at(-1)?.sink.next(event(cursor))
-  expect(onOverflow).toHaveBeenCalledOnce()
-  await until(() => expect(opened.at(-1)?.stop).toHaveBeenCalled())
-  await expect(stream.next()).rejects.toMatchObject({ code: 'SLOW_CLIENT' })
+test('when hydration does not keep up, the owner is left at the position, and nothing is lost', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const { stream, opened } = await open({
+    durable: DURABLE,
+    maxQueued: 4,
+    hydrate: async (it) => {
+      await promise
+      return it
+    },
+  })
+  for (let n = 1; n <= 6; n++) opened[0]?.sink.next(event(`c${n}`))
+  expect(opened[0]?.stop).toHaveBeenCalled()
+  resolve()
+  await until(() => expect(opened).toHaveLength(2))
+  // Those that came behind the fourth were not heard: they are told again.
+  expect(opened[1]?.after).toBe('c4')
+  for (const cursor of ['c5', 'c6']) opened[1]?.sink.next(event(cursor))
+  expect(await take(stream, 6)).toEqual(['c1', 'c2', 'c3', 'c4', 'c5', 'c6'])
 })
 
-test('returning ends it at once, also while it waits for a subscription or an event', async () => {
+test('without positions, events for which there is no place are dropped, and each is counted', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const onDrop = vi.fn()
+  const { stream, opened } = await open({
+    durable: null,
+    maxQueued: 2,
+    onDrop,
+    hydrate: async (it) => {
+      await promise
+      return it
+    },
+  })
+  for (let n = 1; n <= 5; n++) opened[0]?.sink.next(event(`c${n}`))
+  expect(onDrop).toHaveBeenCalledTimes(3)
+  resolve()
+  expect(await take(stream, 2)).toEqual(['c1', 'c2'])
+})
+
+test('closing it ends the upstream, also while it is being authorized', async () => {
   const { stream, opened } = await open({ durable: DURABLE })
-  const waiting = stream.next()
-  await stream.return?.()
-  expect(await waiting).toEqual({ done: true, value: undefined })
-  await until(() => expect(opened.at(-1)?.stop).toHaveBeenCalled())
+  stream.close()
+  expect(opened.at(-1)?.stop).toHaveBeenCalled()
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const late: Opened[] = []
+  const other = await open({
+    durable: DURABLE,
+    authorize: async () => {
+      await promise
+      return { renewInMs: null, subscribe: subscriber(late) }
+    },
+  })
+  other.stream.close()
+  resolve()
+  await new Promise((done) => setImmediate(done))
+  expect(late).toEqual([])
+})
+
+test('while it is in doubt who asks it waits, and does not fail', async () => {
+  const opened: Opened[] = []
+  let asked = 0
+  const { stream } = await open({
+    durable: DURABLE,
+    authorize: async () => {
+      if (++asked < 30) throw IN_DOUBT
+      return { renewInMs: null, subscribe: subscriber(opened) }
+    },
+  })
+  await until(() => expect(opened).toHaveLength(1))
+  opened[0]?.sink.next(event('c1'))
+  expect(await take(stream, 1)).toEqual(['c1'])
+})
+
+test('an event without a position is told once, though the owner tells it again', async () => {
+  const { stream, opened } = await open({ durable: DURABLE })
+  opened[0]?.sink.next(event('c1'))
+  opened[0]?.sink.next(unread('NOT_FOUND'))
+  opened[0]?.sink.lost(null, true)
+  await until(() => expect(opened).toHaveLength(2))
+  expect(opened[1]?.after).toBe('c1')
+  for (const it of [unread('NOT_FOUND'), unread('NOT_FOUND'), event('c2')]) opened[1]?.sink.next(it)
+  await until(() => expect(stream.outputs).toHaveLength(4))
+  expect(stream.outputs.map((it) => it.includes('NOT_FOUND'))).toEqual([false, true, true, false])
+})
+
+test('what it may see has changed: it subscribes anew from its position, and misses nothing', async () => {
+  const { stream, opened } = await open({ durable: DURABLE })
+  opened[0]?.sink.next(event('c1'))
+  for (let n = 0; n < 5; n++) stream.source.reopen(20)
+  expect(opened[0]?.stop).not.toHaveBeenCalled()
+  await until(() => expect(opened).toHaveLength(2))
+  expect(opened[1]?.after).toBe('c1')
+  opened[0]?.sink.next(event('late'))
+  opened[1]?.sink.next(event('c2'))
+  expect(await take(stream, 2)).toEqual(['c1', 'c2'])
+  expect(opened).toHaveLength(2)
 })
 
 test('an event that could not be read is read again from its position, and comes whole', async () => {
@@ -142,7 +224,7 @@ test('one that can never be read ends the stream in the end, at the position bef
     opened.at(-1)?.sink.next(unread('INTERNAL'))
   }
   expect(await take(stream, 1)).toEqual(['c1'])
-  await expect(stream.next()).rejects.toMatchObject({ errors: unread('INTERNAL').errors })
+  await expect(stream.next()).rejects.toMatchObject({ code: 'INTERNAL' })
   expect(new Set(opened.slice(1).map((it) => it.after))).toEqual(new Set(['c1']))
   expect(opened).toHaveLength(21)
 })
@@ -156,7 +238,7 @@ test('one that will not pass is told in its place, and so is any of a stream wit
     await until(() => expect(opened).toHaveLength(1))
     opened.at(-1)?.sink.next(unread(code))
     opened.at(-1)?.sink.next(event('c2'))
-    expect((await stream.next()).value).toEqual(unread(code))
+    expect(await stream.next()).toMatchObject({ data: null, errors: [shown(code)] })
     expect(await take(stream, 1)).toEqual(['c2'])
     expect(opened).toHaveLength(1)
   }
@@ -184,7 +266,7 @@ test('authority is renewed while all goes on, and from the position at that mome
   opened[0]?.sink.next(event('late'))
   opened[2]?.sink.next(event('c2'))
   expect(await take(stream, 2)).toEqual(['c1', 'c2'])
-  await stream.return?.()
+  stream.close()
 })
 
 test('without who can tell who asks, what is open stays, and is renewed once they can', async () => {
@@ -248,7 +330,10 @@ test('a hydration that stays broken costs a stream its patience once, and not at
   const startedAt = performance.now()
   for (let n = 1; n <= 30; n++) opened[0]?.sink.next(event(`c${n}`))
   for (let n = 1; n <= 30; n++) {
-    expect((await stream.next()).value).toEqual({ data: null, errors: [AWAY] })
+    expect(await stream.next()).toMatchObject({
+      data: null,
+      errors: [shown('UPSTREAM_UNAVAILABLE')],
+    })
   }
   expect(performance.now() - startedAt).toBeGreaterThan(250)
   expect(performance.now() - startedAt).toBeLessThan(1_500)
@@ -262,7 +347,8 @@ test.each([
   const { stream, opened } = await open({ durable, hydrate })
   await until(() => expect(opened).toHaveLength(1))
   opened[0]?.sink.next(event('c1'))
-  expect((await stream.next()).value).toEqual({ data: null, errors })
+  const codes = errors.map(({ originalError }) => shown((originalError as DomainError).code))
+  expect(await stream.next()).toMatchObject({ data: null, errors: codes })
   expect(hydrate).toHaveBeenCalledOnce()
 })
 
@@ -274,7 +360,7 @@ test('what the event came with is no reason to hydrate it again', async () => {
   const { stream, opened } = await open({ durable: DURABLE, hydrate })
   await until(() => expect(opened).toHaveLength(1))
   opened[0]?.sink.next({ ...event('c1'), errors: errors.map((it) => it.toJSON()) })
-  expect((await stream.next()).value).toMatchObject({ errors })
+  expect(await stream.next()).toMatchObject({ errors: [shown('INTERNAL')] })
   expect(hydrate).toHaveBeenCalledOnce()
 })
 
@@ -284,7 +370,7 @@ test('waiting for hydration ends with the client', async () => {
   await until(() => expect(opened).toHaveLength(1))
   opened[0]?.sink.next(event('c1'))
   await until(() => expect(hydrate.mock.calls.length).toBeGreaterThan(3))
-  await stream.return?.()
+  stream.close()
   const calls = hydrate.mock.calls.length
   await new Promise((resolve) => setTimeout(resolve, 50))
   expect(hydrate.mock.calls.length).toBeLessThanOrEqual(calls + 1)
@@ -304,7 +390,7 @@ test('a hydration that fails by a bug lets go of the upstream at once, and ends 
   await until(() => expect(opened[0]?.stop).toHaveBeenCalled())
   expect(await take(stream, 1)).toEqual(['c1'])
   await expect(stream.next()).rejects.toThrow('a bug')
-  expect(await stream.next()).toEqual({ done: true, value: undefined })
+  expect(stream.ended).toHaveLength(1)
   expect(opened).toHaveLength(1)
 })
 
@@ -322,23 +408,77 @@ function subscriber(opened: Opened[]) {
   }
 }
 
-async function open(options: Partial<StreamOptions>) {
+type Options = Partial<SourceOptions & Omit<FeedOptions, 'source' | 'hydrate'>> & {
+  hydrate?: (event: SubgraphAnswer) => Promise<{ data?: unknown; errors?: readonly Error[] }>
+}
+
+/** A source with its feed, as a group or a private reading has them. */
+async function open({ hydrate, ...options }: Options) {
   const opened: Opened[] = []
-  const stream = openStream({
-    durable: null,
+  const outputs: string[] = []
+  const ended: { error?: unknown }[] = []
+  const begun: string[] = []
+  let read = 0
+  const durable = options.durable ?? null
+  const source = openSource({
+    service: 'owner',
     after: null,
-    authorize: async () => ({
-      renewInMs: 3_600_000,
-      subscribe: subscriber(opened),
-    }),
-    hydrate: async (result) => result as never,
-    onOverflow: () => undefined,
+    isAccepted: false,
+    onOver: () => undefined,
+    authorize: async () => ({ renewInMs: 3_600_000, subscribe: subscriber(opened) }),
     log,
     backoff: { baseMs: 1, maxMs: 5 },
     ...options,
+    durable,
   })
+  const feed = createFeed(
+    {
+      source,
+      isDurable: durable !== null,
+      async hydrate(event) {
+        const { data, errors = [] } = hydrate
+          ? await hydrate(event)
+          : { data: event.data, errors: (event.errors ?? []).map(known) }
+        return { dataText: JSON.stringify(data ?? null), errors }
+      },
+      request: { requestId: 'request-1', log },
+      backoff: { baseMs: 1, maxMs: 5 },
+      hydrateWithinMs: 10_000,
+      maxQueued: 256,
+      onDrop: () => undefined,
+      ...options,
+    },
+    {
+      onBegin: (position) => begun.push(position),
+      onOutput: (_position, text) => outputs.push(text),
+      onTrouble: () => undefined,
+      onClosing: () => undefined,
+      onEnd: (error) => ended.push({ error }),
+    },
+  )
   await new Promise((resolve) => setImmediate(resolve))
-  return { stream, opened }
+  const stream = {
+    outputs,
+    ended,
+    source,
+    async next() {
+      await until(() => expect(outputs.length + ended.length).toBeGreaterThan(read))
+      const text = outputs[read++]
+      if (text === undefined) throw ended[0]?.error
+      return JSON.parse(text)
+    },
+    close: () => feed.close(),
+  }
+  return { stream, opened, begun }
+}
+
+function known({ message, path, extensions }: GraphQLFormattedError): Error {
+  const code = extensions?.code as ErrorCode
+  return Object.assign(new DomainError(code, message), path ? { path } : {})
+}
+
+function shown(code: string) {
+  return { extensions: { code } }
 }
 
 function unread(code: string): FormattedExecutionResult {
@@ -349,7 +489,7 @@ function event(cursor: string): FormattedExecutionResult {
   return { data: { changed: { cursor_: cursor } } }
 }
 
-function cursorOf({ data }: FormattedExecutionResult): string {
+function cursorOf({ data }: SubgraphAnswer): string {
   return (data as { changed: { cursor_: string } }).changed.cursor_
 }
 
@@ -363,11 +503,11 @@ function failure(code: string): GraphQLFormattedError {
   return { message: code, extensions: { code } }
 }
 
-async function take(stream: AsyncIterator<{ data?: unknown }>, count: number): Promise<string[]> {
+async function take(stream: { next(): Promise<unknown> }, count: number): Promise<string[]> {
   const cursors: string[] = []
   while (cursors.length < count) {
-    const { value } = await stream.next()
-    cursors.push((value as { data: { changed: { cursor_: string } } }).data.changed.cursor_)
+    const { data } = (await stream.next()) as { data: { changed: { cursor_: string } } }
+    cursors.push(data.changed.cursor_)
   }
   return cursors
 }
