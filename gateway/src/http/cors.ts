@@ -9,6 +9,7 @@ const REQUEST_HEADERS = [
   'x-request-id',
   'apollo-require-preflight',
   'x-apollo-operation-name',
+  'x-graphql-event-stream-token',
 ]
 const REPLY_HEADERS = ['x-request-id', 'retry-after']
 const PREFLIGHT_SECONDS = 600
@@ -30,7 +31,7 @@ export function withCors(origins: readonly string[], handler: HttpHandler): Http
 
 /** Answers a preflight. An origin that is not allowed gets the same answer without permission. */
 export const preflight: HttpHandler = (_request, reply) => {
-  reply.raw.setHeader('access-control-allow-methods', 'GET, POST')
+  reply.raw.setHeader('access-control-allow-methods', 'GET, POST, PUT, DELETE')
   reply.raw.setHeader('access-control-allow-headers', REQUEST_HEADERS.join(', '))
   reply.raw.setHeader('access-control-max-age', String(PREFLIGHT_SECONDS))
   reply.raw.writeHead(204).end()

@@ -1,0 +1,85 @@
+import type { IncomingHttpHeaders, Server } from 'node:http'
+import type { Actor } from '@berth/platform/actor'
+import type { Routes } from '@berth/platform/http'
+import type { Log } from '@berth/platform/log'
+import type { Metrics } from '@berth/platform/metrics'
+import type { Admit } from '../admit/admit.ts'
+import type { Documents } from '../admit/documents.ts'
+import type { Standings } from '../authentication/standing.ts'
+import type { Credentials } from '../federation/credentials.ts'
+import type { Executor } from '../federation/executor.ts'
+import type { OpenSubscription } from '../subscriptions/open.ts'
+import type { Planner } from '../subscriptions/plan.ts'
+import { createSessions, SESSION_LIMITS, type SessionLimits } from '../subscriptions/session.ts'
+import { CONNECTION_LIMITS, type ConnectionLimits, createConnections } from './connections.ts'
+import { createOperations } from './operations.ts'
+import { createEventStreams } from './sse.ts'
+import { SOCKET_LIMITS, type SocketLimits, serveWebSockets } from './websocket.ts'
+
+/** What clients that stay connected are held to; what is not said is as usual. */
+export type FaceLimits = Partial<ConnectionLimits & SessionLimits & SocketLimits>
+
+export type Faces = {
+  /** Those of server-sent events. */
+  readonly routes: Routes
+  /**
+   * Takes WebSockets on this server.
+   *
+   * @returns what tells every client, of either face, to connect elsewhere
+   */
+  serve(server: Server): () => Promise<void>
+}
+
+/** The faces of clients that stay connected: the same operations, limits and standing behind each. */
+export function createFaces({
+  standings,
+  documents,
+  admit,
+  planner,
+  executor,
+  openSubscription,
+  credentialsFor,
+  allowedOrigins,
+  limits: given = {},
+  log,
+  metrics,
+}: {
+  standings: Standings
+  documents: Pick<Documents, 'open'>
+  admit: Admit
+  planner: Planner
+  executor: Pick<Executor, 'execute'>
+  openSubscription: OpenSubscription
+  /** What subgraphs are told of whoever asks over a connection that was opened with these headers. */
+  credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials
+  allowedOrigins: readonly string[]
+  limits?: FaceLimits
+  log: Log
+  metrics: Metrics
+}): Faces {
+  const limits = { ...CONNECTION_LIMITS, ...SESSION_LIMITS, ...SOCKET_LIMITS, ...given }
+  const connections = createConnections({ limits, metrics })
+  const operations = createOperations({
+    documents,
+    admit,
+    planner,
+    executor,
+    openSubscription,
+    log,
+    metrics,
+  })
+  const shared = { connections, credentialsFor, allowedOrigins, limits, log, metrics }
+  const sessions = createSessions({ standings, operations, limits, log, metrics })
+  const eventStreams = createEventStreams({ ...shared, standings, operations })
+
+  return {
+    routes: eventStreams.routes,
+    serve(server) {
+      const closeSockets = serveWebSockets({ ...shared, server, sessions })
+      return async () => {
+        eventStreams.close()
+        await closeSockets()
+      }
+    },
+  }
+}
