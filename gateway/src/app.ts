@@ -1,43 +1,52 @@
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { type AssertionSigner, createAssertionSigner } from '@berth/platform/assertion'
 import { systemClock } from '@berth/platform/clock'
 import { createCommandClient } from '@berth/platform/commands'
 import type { HttpServer } from '@berth/platform/http'
-import { startHttp } from '@berth/platform/http'
+import { newUuid } from '@berth/platform/ids'
 import type { Service } from '@berth/platform/lifecycle'
 import { createLimiter } from '@berth/platform/limiter'
 import { createPeers } from '@berth/platform/peers'
 import { createPolicyClient } from '@berth/platform/policy-client'
 import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
+import { createRevocations } from '@berth/platform/revocations'
 import { loadKeys } from '@berth/platform/trusted-keys'
-import { readPolicies } from '@berth/schema/commands/policy'
+import { readPolicies, readRevocations } from '@berth/schema/commands/policy'
 import { createAdmit } from './admit/admit.ts'
-import { createDocuments } from './admit/documents.ts'
 import { createRates } from './admit/rates.ts'
 import { createActors } from './authentication/actors.ts'
-import { bearer, createAuthenticate } from './authentication/authenticate.ts'
+import { bearer, createAuthenticate, createIdentify } from './authentication/authenticate.ts'
 import { createIssuer } from './authentication/issuer.ts'
+import { createStandings } from './authentication/standing.ts'
+import { createTokens } from './authentication/tokens.ts'
 import { createAuthorityOf } from './authority.ts'
 import type { gatewayConfig } from './config.ts'
-import { createDataSource, type DataSourceLimits } from './federation/data-source.ts'
-import { createExecutor } from './federation/executor.ts'
+import { createActorCredentials } from './federation/credentials.ts'
 import { buildGraph } from './federation/graph.ts'
-import { createApolloServer } from './http/apollo.ts'
-import { graphqlRoutes } from './http/graphql.ts'
+import type { SubgraphLimits } from './federation/transport/limits.ts'
+import {
+  createSubgraphClient,
+  type SubgraphClient,
+} from './federation/transport/subgraph-client.ts'
 import { peersReady } from './http/platform-ready.ts'
-import { createOpenSubscription, type StreamLimits } from './subscriptions/open.ts'
-import { createPlanner } from './subscriptions/plan.ts'
-import { createSessions } from './subscriptions/session.ts'
+import { NO_TRUSTED_DOCUMENTS, readTrustedDocuments } from './http/trusted-documents.ts'
+import { serveGraph } from './serve.ts'
+import { connectionLimits } from './sockets/connections.ts'
+import type { FaceLimits } from './sockets/faces.ts'
+import type { StreamLimits } from './subscriptions/hub.ts'
 import { createUpstreams } from './subscriptions/upstreams.ts'
-import { serveWebSockets } from './subscriptions/websocket.ts'
 
 const SUPERGRAPH = new URL('../../schema/supergraph.graphql', import.meta.url)
 
 export type GatewayOptions = {
   /** The committed one, unless a test brings its own. */
   readonly supergraphSdl?: string
-  readonly dataSourceLimits?: DataSourceLimits
+  /** Of every subgraph. */
+  readonly subgraphLimits?: Partial<SubgraphLimits>
   readonly streamLimits?: StreamLimits
+  /** Of clients that stay connected. */
+  readonly faceLimits?: FaceLimits
   /** Signs who asks with another lifetime. */
   readonly signer?: AssertionSigner
 }
@@ -50,7 +59,13 @@ export async function openGateway(
 ): Promise<HttpServer> {
   const clock = systemClock
   const isProduction = config.BERTH_ENV === 'production'
+  // What may be wrong with what is configured is found before anything is opened.
   const { privateJwk } = loadKeys(config.BERTH_KEYS_DIR, 'gateway')
+  const file = config.BERTH_SUPERGRAPH ?? fileURLToPath(SUPERGRAPH)
+  const graph = buildGraph(options.supergraphSdl ?? readFileSync(file, 'utf8'))
+  const manifest = config.BERTH_TRUSTED_DOCUMENTS
+  const trusted = manifest ? readTrustedDocuments(manifest, graph.schema) : NO_TRUSTED_DOCUMENTS
+
   const redis = scope.adopt(openRedis(config.REDIS_URL, log), closeRedis)
   const hints = scope.adopt(createHints(redis, log), (it) => it.close())
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
@@ -64,19 +79,10 @@ export async function openGateway(
   )
   const signer = options.signer ?? createAssertionSigner({ issuer: 'gateway', privateJwk, clock })
 
-  const graph = buildGraph(options.supergraphSdl ?? readFileSync(SUPERGRAPH, 'utf8'))
-  const limits = options.dataSourceLimits
-  const dataSources = Object.fromEntries(
-    graph.subgraphs.map((service) => [
-      service,
-      createDataSource({ service, peers, signer, metrics, ...(limits ? { limits } : {}) }),
-    ]),
-  )
-  const executor = createExecutor({ graph, dataSources, log })
-
+  const clients = new Map<string, SubgraphClient>()
+  const credentialsOf = createActorCredentials(signer, clock)
   const limiter = createLimiter({ redis, metrics, log })
   const rates = createRates({ limiter, policy, log })
-  const documents = createDocuments(graph.schema, { hideSchema: isProduction })
   const admit = createAdmit({ rates, introspection: isProduction ? 'operators' : 'everyone' })
 
   const issuer = createIssuer({
@@ -86,64 +92,80 @@ export async function openGateway(
     log,
   })
   const actors = createActors({ commands, clock })
-  const resolvers = [bearer({ issuer, actors })]
-  const authenticate = createAuthenticate({ resolvers, rates, metrics })
-
-  const apollo = createApolloServer({
-    executor,
-    documents,
-    admit,
-    hideSchema: isProduction,
-    log,
-    metrics,
-  })
-  await apollo.start()
-  scope.defer(() => apollo.stop())
+  const tokens = createTokens({ issuer, clock })
+  const identify = createIdentify([bearer({ tokens, actors })])
+  const authenticate = createAuthenticate({ identify, rates, metrics })
+  const revocations = scope.use(
+    createRevocations({
+      hints,
+      read: (after) =>
+        commands.call(
+          readRevocations,
+          { after, limit: 1_000 },
+          { commandId: newUuid(), timeoutMs: 1_000 },
+        ),
+      log,
+      metrics,
+    }),
+  )
+  const standings = scope.use(
+    createStandings({ authenticate, identify, actors, tokens, revocations, metrics, clock }),
+  )
 
   const upstreams = scope.adopt(
-    createUpstreams({ addresses: config.BERTH_PEERS, metrics, log }),
+    createUpstreams({
+      addressesOf: (service) => config.BERTH_PEERS[service] ?? [],
+      metrics,
+      log,
+    }),
     (it) => it.close(),
   )
-  const sessions = createSessions({
+  return serveGraph(scope, {
+    graph,
+    file: options.supergraphSdl === undefined ? file : undefined,
+    trusted,
+    clientsOf: ({ subgraphs }) =>
+      Object.fromEntries(subgraphs.map((service) => [service, clientOf(service)])),
+    upstreams,
+    authorityOf: ({ supergraph }) => createAuthorityOf(supergraph),
     authenticate,
-    documents,
+    standings,
+    revocations,
+    credentialsFor: () => credentialsOf,
     admit,
-    planner: createPlanner(graph, createAuthorityOf(graph.supergraph)),
-    executor,
-    openSubscription: createOpenSubscription({
-      upstreams,
-      executor,
-      signer,
-      ...(options.streamLimits ? { limits: options.streamLimits } : {}),
+    hideSchema: isProduction,
+    allowedOrigins: config.BERTH_ALLOWED_ORIGINS,
+    streamLimits: options.streamLimits,
+    faceLimits: {
+      ...connectionLimits({
+        total: config.BERTH_CONNECTIONS,
+        perAddress: config.BERTH_CONNECTIONS_PER_ADDRESS,
+        perActor: config.BERTH_CONNECTIONS_PER_ACTOR,
+        perOrganization: config.BERTH_CONNECTIONS_PER_ORGANIZATION,
+      }),
+      ...options.faceLimits,
+    },
+    ready: (served) => ({
+      issuer: () => issuer.ready(),
+      redis: async () => void (await redis.ping()),
+      ...peersReady(peers, [
+        ...served().subgraphs,
+        ...('terminal' in config.BERTH_PEERS ? ['terminal'] : []),
+      ]),
     }),
-    schema: graph.schema,
+    host: config.HOST,
+    port: config.PORT,
+    drainSeconds: config.BERTH_DRAIN_SECONDS,
     log,
     metrics,
   })
 
-  const allowedOrigins = config.BERTH_ALLOWED_ORIGINS
-  const others = [...graph.subgraphs, ...('terminal' in config.BERTH_PEERS ? ['terminal'] : [])]
-  const http = await startHttp({
-    host: config.HOST,
-    port: config.PORT,
-    log,
-    metrics,
-    routes: graphqlRoutes({ apollo, authenticate, allowedOrigins }),
-    ready: {
-      issuer: () => issuer.ready(),
-      redis: async () => void (await redis.ping()),
-      ...peersReady(peers, others),
-    },
-    drainSeconds: config.BERTH_DRAIN_SECONDS,
-  })
-  const closeSockets = serveWebSockets({
-    server: http.server,
-    sessions,
-    allowedOrigins,
-    log,
-    metrics,
-  })
-  scope.defer(async () => void (await Promise.all([http.close(), closeSockets()])))
-  log.info({ url: http.url }, 'listening')
-  return http
+  /** One for all graphs: it knows how the subgraph has been doing. */
+  function clientOf(service: string): SubgraphClient {
+    const known =
+      clients.get(service) ??
+      createSubgraphClient({ service, peers, metrics, limits: options.subgraphLimits ?? {}, log })
+    clients.set(service, known)
+    return known
+  }
 }

@@ -3,7 +3,8 @@ import type { HttpServer } from '@berth/platform/http'
 import type { Service } from '@berth/platform/lifecycle'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
-import { closeRedis, openRedis } from '@berth/platform/pubsub'
+import { closeRedis, openRedis, revocationChannel } from '@berth/platform/pubsub'
+import { type Concern, revocationMessage } from '@berth/platform/revocations'
 import { testKeys, testRedis } from '@berth/platform/test-kit/index'
 import type { FormattedExecutionResult } from 'graphql'
 import { type Client, createClient } from 'graphql-ws'
@@ -12,7 +13,17 @@ import { type GatewayOptions, openGateway } from '../src/app.ts'
 import type { gatewayConfig } from '../src/config.ts'
 import { AUDIENCE, openIssuer, type TestIssuer } from './issuer.ts'
 import { testSupergraph } from './sdl.ts'
-import { EVENTS, hintChannel, openTestSubgraph, SEEN, type SubgraphName } from './subgraphs.ts'
+import {
+  CHANGED_PEOPLE,
+  EVENTS,
+  hintChannel,
+  openTestSubgraph,
+  PEOPLE,
+  type Person,
+  REVOCATIONS,
+  SEEN,
+  type SubgraphName,
+} from './subgraphs.ts'
 
 export const NAMES = ['allocations', 'billing', 'inventory', 'notifications', 'policy'] as const
 
@@ -37,6 +48,18 @@ export type TestPlatform = AsyncDisposable & {
   publish(...ids: string[]): Promise<void>
   /** Of streams without positions. */
   tick(number: number): Promise<void>
+  /**
+   * Changes who somebody is to policy, who tells of it: null is nobody any more, undefined as they were.
+   *
+   * @param isLost the message over Redis is; policy knows all the same
+   */
+  change(
+    subject: string,
+    to: Person['organizations'] | null | undefined,
+    how?: { isLost?: boolean },
+  ): Promise<void>
+  /** Policy tells of a change of authority, without one. */
+  concern(concern: Concern, how?: { isLost?: boolean }): Promise<void>
   /** What the subgraphs were asked by whom. */
   seen(): Promise<Seen[]>
 }
@@ -155,6 +178,8 @@ export async function openTestPlatform({
     ...options
   }: TestGatewayOptions = {}): Promise<TestGateway> {
     const own = new AsyncDisposableStack()
+    // Also of one that does not start.
+    scope.defer(() => own.disposeAsync())
     const metrics = createMetrics({ service: 'gateway' })
     const config = {
       ...configOf('gateway', 0),
@@ -167,12 +192,11 @@ export async function openTestPlatform({
       own,
       { config, log: logOf('gateway'), metrics } as Service<typeof gatewayConfig>,
       {
-        supergraphSdl: testSupergraph(),
+        ...(env?.BERTH_SUPERGRAPH ? {} : { supergraphSdl: testSupergraph() }),
         streamLimits: { backoff: { baseMs: 20, maxMs: 100 }, ...streamLimits },
         ...options,
       },
     )
-    scope.defer(() => own.disposeAsync())
     return {
       http,
       metrics,
@@ -201,6 +225,13 @@ export async function openTestPlatform({
     }
   }
 
+  async function concern(it: Concern, { isLost = false } = {}): Promise<void> {
+    const version = await redis.rpush(REVOCATIONS, JSON.stringify(it))
+    if (isLost) return
+    const message = revocationMessage({ after: version - 1, version, concerns: [it] })
+    await redis.publish(`${redis.options.keyPrefix ?? ''}${revocationChannel()}`, message)
+  }
+
   for (const name of only) await start(name)
   return {
     issuer,
@@ -227,6 +258,16 @@ export async function openTestPlatform({
     },
     async tick(number) {
       await redis.publish(`${redis.options.keyPrefix ?? ''}${hintChannel}`, String(number))
+    },
+    concern,
+    async change(subject, to, how) {
+      const userId = PEOPLE[subject]?.userId ?? ''
+      if (to === undefined) await redis.hdel(CHANGED_PEOPLE, subject)
+      else {
+        const person = to && { userId, organizations: to }
+        await redis.hset(CHANGED_PEOPLE, subject, JSON.stringify(person))
+      }
+      await concern({ kind: 'person', id: userId }, how)
     },
     async seen() {
       return (await redis.lrange(SEEN, 0, -1)).map((it) => JSON.parse(it) as Seen)

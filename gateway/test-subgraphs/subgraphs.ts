@@ -8,9 +8,10 @@ import { follow } from '@berth/platform/follow'
 import type { HttpServer } from '@berth/platform/http'
 import type { Service } from '@berth/platform/lifecycle'
 import { channelOf, closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
+import type { Concern } from '@berth/platform/revocations'
 import { type Resolvers, type SubgraphRequest, startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
-import { readPolicies, resolveActor } from '@berth/schema/commands/policy'
+import { readPolicies, readRevocations, resolveActor } from '@berth/schema/commands/policy'
 import { allowAll, sdlOf } from './sdl.ts'
 
 export type SubgraphName = 'allocations' | 'billing' | 'inventory' | 'notifications' | 'policy'
@@ -23,8 +24,11 @@ export const hintChannel = channelOf('test', 'events')
 /** Whom a subgraph was asked for: a list in Redis of `{subgraph, field, claims, idempotencyKey}`. */
 export const SEEN = 'seen'
 
-/** Who is known to the test policy, by subject of the issuer. */
-export const PEOPLE: Record<string, { userId: string; organizations: Record<string, string[]> }> = {
+/** A person of the test policy: their roles by organization. */
+export type Person = { userId: string; organizations: Record<string, string[]> }
+
+/** Who is known to the test policy, by subject of the issuer, unless a test has changed it. */
+export const PEOPLE: Record<string, Person> = {
   user: {
     userId: 'usr_01h455vb4pex5vsknk084sn02q',
     organizations: {
@@ -41,6 +45,11 @@ export const PEOPLE: Record<string, { userId: string; organizations: Record<stri
     organizations: { org_01h455vb4pex5vsknk084sn02t: ['owner', 'platform:operator'] },
   },
 }
+
+/** Who is known otherwise: in Redis as JSON by subject, null for nobody. */
+export const CHANGED_PEOPLE = 'people'
+/** Changes of authority, oldest first: a list in Redis, whose length is the version. */
+export const REVOCATIONS = 'revocations'
 
 /** Values that the test policy serves, in Redis as JSON by key. */
 export const POLICIES = 'policies'
@@ -255,7 +264,8 @@ function policyCommands({ redis }: Deps): CommandHandler[] {
   return [
     handleCommand(resolveActor, async ({ subject, organizationId }) => {
       await redis.incr('actors.resolve')
-      const person = PEOPLE[subject]
+      const changed = await redis.hget(CHANGED_PEOPLE, subject)
+      const person = changed ? (JSON.parse(changed) as Person | null) : PEOPLE[subject]
       if (!person) throw new DomainError('NOT_FOUND', 'Nobody')
       const chosen = organizationId ?? Object.keys(person.organizations)[0] ?? ''
       const roles = person.organizations[chosen]
@@ -265,6 +275,14 @@ function policyCommands({ redis }: Deps): CommandHandler[] {
         organizationId: chosen as `org_${string}`,
         roles,
       }
+    }),
+    handleCommand(readRevocations, async ({ after, limit }) => {
+      const latest = await redis.llen(REVOCATIONS)
+      if (after === null) return { version: latest, concerns: [], isComplete: true }
+      if (after > latest) return { version: latest, concerns: [], isComplete: false }
+      const texts = await redis.lrange(REVOCATIONS, after, after + limit - 1)
+      const concerns = texts.map((text) => JSON.parse(text) as Concern)
+      return { version: after + concerns.length, concerns, isComplete: true }
     }),
     handleCommand(readPolicies, async ({ keys }) => {
       const values = await redis.hmget(POLICIES, ...keys)

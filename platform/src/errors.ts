@@ -1,4 +1,4 @@
-import { GraphQLError } from 'graphql'
+import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import type { Log } from './log.ts'
 
 type Meaning = {
@@ -95,6 +95,23 @@ export class DomainError extends Error {
 }
 
 /**
+ * An error of a service whose errors its clients are to see as they are, whatever codes it uses:
+ * nothing is masked and nothing added.
+ */
+export class ForeignError extends Error {
+  override readonly name = 'ForeignError'
+  readonly path: readonly (string | number)[] | undefined
+  /** Its `extensions`, and not under that name: servers in between would act upon them. */
+  readonly fields: Readonly<Record<string, unknown>> | undefined
+
+  constructor({ message, path, extensions }: Omit<GraphQLFormattedError, 'locations'>) {
+    super(message)
+    this.path = path
+    this.fields = extensions
+  }
+}
+
+/**
  * The one translator of anything thrown to what a GraphQL client sees: a `DomainError` keeps its
  * code and message, a malformed document or variable is BAD_INPUT, all else is logged with its
  * cause and masked as INTERNAL. Path and locations are kept.
@@ -103,9 +120,14 @@ export function toGraphQLError(
   error: unknown,
   { requestId, log }: { requestId: string; log: Pick<Log, 'error'> },
 ): GraphQLError {
+  const root = rootOf(error)
+  if (root instanceof ForeignError) {
+    const path = pathOf(error) ?? root.path ?? null
+    return new GraphQLError(root.message, { path, extensions: root.fields ?? null })
+  }
   const known = knownError(error)
   if (!known || known.code === 'INTERNAL') {
-    log.error({ err: rootOf(error), requestId, path: pathOf(error)?.join('.') }, 'unexpected error')
+    log.error({ err: root, requestId, path: pathOf(error)?.join('.') }, 'unexpected error')
   }
   const { message, extensions } = describe(known, requestId)
   const located = locatedOf(error)

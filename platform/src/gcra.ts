@@ -28,21 +28,27 @@ export function gcra(
 }
 
 /**
- * The same in Redis, by its own clock. KEYS[1] the arrival time, ARGV interval and burst; returns
- * the spare microseconds, negative when refused.
+ * The same in Redis, by its own clock, for several subjects in their order: one that is refused
+ * ends it, and those after it are not counted. KEYS the arrival times, ARGV interval and burst of
+ * each; returns the spare microseconds of each that was counted, negative when refused.
  */
 export const GCRA_SCRIPT = `
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local interval = tonumber(ARGV[1])
-local burst = tonumber(ARGV[2])
-local arrival = tonumber(redis.call('GET', KEYS[1]) or now)
-local next = math.max(arrival, now) + interval
-local spare = burst * interval - (next - now)
-if spare >= 0 then
-  redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000))
+local spares = {}
+for i, key in ipairs(KEYS) do
+  local interval = tonumber(ARGV[2 * i - 1])
+  local burst = tonumber(ARGV[2 * i])
+  local arrival = tonumber(redis.call('GET', key) or now)
+  local next = math.max(arrival, now) + interval
+  local spare = burst * interval - (next - now)
+  spares[i] = spare
+  if spare < 0 then
+    return spares
+  end
+  redis.call('SET', key, string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000))
 end
-return spare
+return spares
 `
 
 /** What one request uses up. */

@@ -17,6 +17,7 @@ import {
 } from '@apollo/server/plugin/disabled'
 import type { GraphQLFormattedError } from 'graphql'
 import { DomainError, ERROR_CODES, isErrorCode, toGraphQLError, toHttp } from './errors.ts'
+import { answerType } from './graphql-accept.ts'
 import type { HttpHandler, HttpReply, HttpRequest } from './http.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
@@ -25,30 +26,57 @@ import type { Metrics } from './metrics.ts'
 const current = new AsyncLocalStorage<{ requestId: string; log: Log }>()
 
 /**
+ * What may answer a request in Apollo Server's place.
+ *
+ * @param body parsed JSON; undefined when the request has none
+ * @returns null for a request that is not for it
+ */
+export type GraphqlLane<C> = (
+  body: unknown,
+  context: C,
+  request: HttpRequest,
+) => Promise<GraphqlReply> | null
+
+export type GraphqlReply = {
+  readonly status: number
+  readonly headers: Record<string, string>
+  readonly body: string
+}
+
+/**
  * Serves a started Apollo Server from a route of `startHttp`.
  *
  * @param contextOf makes a fresh context for each request; what it throws is answered with the
  * error's own status before anything is executed
+ * @param lane asked first
  */
 export function createGraphqlHandler<C extends BaseContext>(
   apollo: ApolloServer<C>,
   contextOf: (request: HttpRequest) => Promise<C> | C,
+  lane?: GraphqlLane<C>,
 ): HttpHandler {
-  return (request, reply) =>
-    current.run({ requestId: request.requestId, log: request.log }, async () => {
-      let response: HTTPGraphQLResponse
-      try {
-        const context = await contextOf(request)
-        response = await apollo.executeHTTPGraphQLRequest({
-          httpGraphQLRequest: await graphqlRequestOf(request),
-          context: async () => context,
-        })
-      } catch (error) {
-        refuse(error, request, reply)
+  return async (request, reply) => {
+    try {
+      const context = await contextOf(request)
+      const body = await bodyOf(request)
+      const answering = lane?.(body, context, request)
+      if (answering) {
+        const { status, headers, body: text } = await answering
+        reply.send(status, text, headers)
         return
       }
+      const response = await current.run(request, () =>
+        apollo.executeHTTPGraphQLRequest({
+          httpGraphQLRequest: graphqlRequestOf(request, body),
+          context: () => Promise.resolve(context),
+        }),
+      )
       await send(response, reply)
-    })
+    } catch (error) {
+      if (reply.raw.headersSent) throw error
+      refuse(error, request, reply)
+    }
+  }
 }
 
 /**
@@ -112,13 +140,23 @@ function countOperations<C extends BaseContext>(metrics: Metrics): ApolloServerP
   }
 }
 
-async function graphqlRequestOf(request: HttpRequest): Promise<HTTPGraphQLRequest> {
+/** The headers that Apollo Server reads, and no others: of its own plugins none is on. */
+const READ_HEADERS = ['content-type', 'x-apollo-operation-name', 'apollo-require-preflight']
+
+function graphqlRequestOf(request: HttpRequest, body: unknown): HTTPGraphQLRequest {
   const headers = new HeaderMap()
-  for (const [name, value] of Object.entries(request.headers)) {
-    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value)
+  for (const name of READ_HEADERS) {
+    const value = request.headers[name]
+    if (typeof value === 'string') headers.set(name, value)
   }
-  const search = request.query.size > 0 ? `?${request.query}` : ''
-  return { method: request.method, headers, search, body: await bodyOf(request) }
+  const { accept } = request.headers
+  // Chosen here once for every way to say it. It need not choose where it would choose the same.
+  if (accept !== undefined && answerType(accept) !== answerType(undefined)) {
+    headers.set('accept', accept)
+  }
+  const at = request.raw.url?.indexOf('?') ?? -1
+  const search = at < 0 ? '' : (request.raw.url as string).slice(at)
+  return { method: request.method, headers, search, body }
 }
 
 /** Parsed when it says that it is JSON; Apollo refuses a body of any other kind. */

@@ -85,6 +85,14 @@ export async function startHttp({
     'HTTP requests by route and status',
     ['route', 'status'],
   )
+  // Few, because routes are patterns; found by their labels, each would be looked for every time.
+  const series = new Map<string, ReturnType<typeof durations.labels>>()
+  const durationOf = (route: string, status: string) => {
+    const key = `${status} ${route}`
+    const known = series.get(key) ?? durations.labels({ route, status })
+    series.set(key, known)
+    return known
+  }
   const routeOf = createRouter({ ...routes, ...probes() })
 
   const server = createServer(
@@ -114,14 +122,14 @@ export async function startHttp({
     response.once('close', () => {
       inFlight.delete(response)
       const status = response.writableFinished ? String(response.statusCode) : 'aborted'
-      durations.observe({ route, status }, (performance.now() - startedAt) / 1000)
+      durationOf(route, status).observe((performance.now() - startedAt) / 1000)
       if (draining) server.closeIdleConnections()
     })
     response.setHeader('x-request-id', requestId)
     if (draining) response.shouldKeepAlive = false
     try {
-      const { path, query } = targetOf(raw)
-      const found = routeOf(raw.method ?? 'GET', path)
+      const target = targetOf(raw)
+      const found = routeOf(raw.method ?? 'GET', target.path)
       if (!found) throw new DomainError('NOT_FOUND', 'There is nothing at this address')
       route = found.route
       if (draining && !found.isProbe) {
@@ -130,8 +138,10 @@ export async function startHttp({
       await found.handler(
         {
           method: raw.method ?? 'GET',
-          path,
-          query,
+          path: target.path,
+          get query() {
+            return target.query()
+          },
           headers: raw.headers,
           requestId,
           traceparent: parseTraceparent(raw.headers.traceparent),
@@ -199,10 +209,15 @@ function requestIdOf(raw: IncomingMessage): string {
   return typeof given === 'string' && /^[\w.-]{8,128}$/.test(given) ? given : newUuid()
 }
 
-function targetOf(raw: IncomingMessage): { path: string; query: URLSearchParams } {
-  const { pathname, searchParams } = URL.parse(raw.url ?? '/', 'http://localhost') ?? {}
+/** What `URL` would leave as it is. */
+const PLAIN_PATH = /^(?:\/[\w-]+)+$/
+
+function targetOf(raw: IncomingMessage): { path: string; query(): URLSearchParams } {
+  const url = raw.url ?? '/'
+  if (PLAIN_PATH.test(url)) return { path: url, query: () => new URLSearchParams() }
+  const { pathname, searchParams } = URL.parse(url, 'http://localhost') ?? {}
   if (!pathname || !searchParams) throw new DomainError('BAD_INPUT', 'The address is malformed')
-  return { path: pathname, query: searchParams }
+  return { path: pathname, query: () => searchParams }
 }
 
 function bodyOf(raw: IncomingMessage, maxBytes: number): () => Promise<Buffer> {
@@ -213,16 +228,18 @@ function bodyOf(raw: IncomingMessage, maxBytes: number): () => Promise<Buffer> {
   }
 
   async function read(): Promise<Buffer> {
-    const tooLarge = new DomainError('TOO_LARGE', `The body exceeds ${maxBytes} bytes`)
-    if (Number(raw.headers['content-length'] ?? 0) > maxBytes) throw tooLarge
+    // Not made beforehand: an error takes its stack with it.
+    const tooLarge = () => new DomainError('TOO_LARGE', `The body exceeds ${maxBytes} bytes`)
+    if (Number(raw.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
     const chunks: Buffer[] = []
     let bytes = 0
     for await (const chunk of raw.iterator({ destroyOnReturn: false })) {
       bytes += (chunk as Buffer).length
-      if (bytes > maxBytes) throw tooLarge
+      if (bytes > maxBytes) throw tooLarge()
       chunks.push(chunk as Buffer)
     }
-    return Buffer.concat(chunks)
+    const [only] = chunks
+    return only && chunks.length === 1 ? only : Buffer.concat(chunks)
   }
 }
 

@@ -25,7 +25,38 @@ export async function runService<S extends z.ZodRawShape & typeof serviceConfig>
   shape: S,
   start: (scope: AsyncDisposableStack, service: Service<S>) => Promise<unknown>,
 ): Promise<void> {
-  const boot = createLog({ service: name, instance: name })
+  await runProcess(createLog({ service: name, instance: name }), async (scope) => {
+    const config = loadConfig(shape)
+    // The shape holds the common variables, which the compiler cannot see through the generic.
+    const common = config as unknown as ServiceConfig
+    if (common.BERTH_SERVICE !== name) throw new TypeError(`BERTH_SERVICE is not ${name}`)
+    const instance = common.BERTH_INSTANCE
+    const log = createLog({ service: name, instance, level: common.LOG_LEVEL })
+    const metrics = createMetrics({ service: name, processMetrics: true })
+    return {
+      log,
+      drainSeconds: common.BERTH_DRAIN_SECONDS,
+      started: start(scope, { config, log, metrics }),
+    }
+  })
+}
+
+/** What `runProcess` needs of what it runs. */
+export type Started = {
+  readonly log: Log
+  readonly drainSeconds: number
+  readonly started: Promise<unknown>
+}
+
+/**
+ * The same for a program that is configured otherwise.
+ *
+ * @param boot logs until there is another log
+ */
+export async function runProcess(
+  boot: Log,
+  start: (scope: AsyncDisposableStack) => Promise<Started>,
+): Promise<void> {
   const scope = new AsyncDisposableStack()
   process.on('uncaughtException', (err) => exit(boot, 1, { err }, 'uncaught error'))
   process.on('unhandledRejection', (err) => exit(boot, 1, { err }, 'unhandled rejection'))
@@ -42,14 +73,10 @@ export async function runService<S extends z.ZodRawShape & typeof serviceConfig>
   let log = boot
   let drainSeconds = 0
   try {
-    const config = loadConfig(shape)
-    // The shape holds the common variables, which the compiler cannot see through the generic.
-    const common = config as unknown as ServiceConfig
-    if (common.BERTH_SERVICE !== name) throw new TypeError(`BERTH_SERVICE is not ${name}`)
-    drainSeconds = common.BERTH_DRAIN_SECONDS
-    log = createLog({ service: name, instance: common.BERTH_INSTANCE, level: common.LOG_LEVEL })
-    const metrics = createMetrics({ service: name, processMetrics: true })
-    await start(scope, { config, log, metrics })
+    const run = await start(scope)
+    log = run.log
+    drainSeconds = run.drainSeconds
+    await run.started
   } catch (err) {
     const shown =
       err instanceof Error && err.name === 'ConfigError' ? { reason: err.message } : { err }

@@ -56,6 +56,41 @@ test('who waits as told is let through, by Redis’s clock', async () => {
   expect(await limiter.take(of, rate)).toMatchObject({ allowed: true })
 })
 
+test('of several subjects the first that is refused decides, and those after it are not counted', async () => {
+  const { limiter } = limiterOver(replicas[0]!)
+  const [own, all] = [newUuid(), newUuid()]
+  const subjects = [
+    { subject: own, rate: { perMinute: 1, burst: 2 } },
+    { subject: all, rate: { perMinute: 1, burst: 10 } },
+  ]
+  const taken = []
+  for (let i = 0; i < 5; i++) taken.push(await limiter.takeAll('query', subjects))
+  expect(taken.map((it) => it.allowed)).toEqual([true, true, false, false, false])
+  const { remaining } = await limiter.take({ class: 'query', subject: all }, subjects[1]!.rate)
+  expect(remaining).toBe(7)
+
+  const closed = { subject: newUuid(), rate: { perMinute: 0, burst: 0 } }
+  const other = { subject: newUuid(), rate: { perMinute: 1, burst: 1 } }
+  expect(await limiter.takeAll('query', [closed, other])).toMatchObject({ allowed: false })
+  expect(await limiter.takeAll('query', [other, closed])).toMatchObject({ allowed: false })
+  expect(await limiter.take({ class: 'query', ...other }, other.rate)).toMatchObject({
+    allowed: false,
+  })
+})
+
+test('without Redis several subjects are limited in the same way', async () => {
+  const away = openRedis('redis://127.0.0.1:1', log)
+  const { limiter } = limiterOver(away)
+  const subjects = [
+    { subject: 'own', rate: { perMinute: 1, burst: 3 } },
+    { subject: 'all', rate: { perMinute: 1, burst: 2 } },
+  ]
+  const taken = []
+  for (let i = 0; i < 4; i++) taken.push((await limiter.takeAll('query', subjects)).allowed)
+  await closeRedis(away)
+  expect(taken).toEqual([true, true, false, false])
+})
+
 test('subjects and classes have budgets of their own, and they expire', async () => {
   const { limiter } = limiterOver(replicas[0]!)
   const subject = newUuid()

@@ -27,7 +27,14 @@ export type Limiter = {
    * @throws {DomainError} UNAVAILABLE in classes that fail closed, while Redis does not answer
    */
   take(of: { class: RateClass; subject: string }, rate: Rate): Promise<Decision>
+  /**
+   * The same for several subjects, in their order and in one round trip: the first that is refused
+   * decides, and those after it are not counted.
+   */
+  takeAll(of: RateClass, subjects: readonly Limited[]): Promise<Decision>
 }
+
+export type Limited = { readonly subject: string; readonly rate: Rate }
 
 /** Better refused than unlimited: guessing, money and shells. */
 const FAIL_CLOSED = new Set<RateClass>(['auth', 'payment', 'terminal'])
@@ -64,38 +71,57 @@ export function createLimiter({
   const takeLocally = createLocalLimiter(clock)
   let isDown = false
 
-  async function takeShared(key: string, rate: Rate): Promise<Decision> {
+  async function takeShared(keys: readonly string[], subjects: readonly Limited[]) {
     if (redis.status !== 'ready') throw new Error(`Redis is ${redis.status}`)
-    const spare = await within(
+    const rates = subjects.flatMap(({ rate }) => [intervalMicros(rate), rate.burst])
+    const spares = (await within(
       REDIS_TIMEOUT_MS,
-      redis.eval(GCRA_SCRIPT, 1, key, intervalMicros(rate), rate.burst),
+      redis.eval(GCRA_SCRIPT, keys.length, ...keys, ...rates),
       'Redis is slow',
-    )
-    return decisionOf(Number(spare), rate)
+    )) as unknown[]
+    const last = subjects[spares.length - 1]
+    if (!last) throw new Error('Redis counted nothing')
+    return decisionOf(Number(spares.at(-1)), last.rate)
   }
 
-  return {
-    async take({ class: rateClass, subject }, rate) {
-      if (isClosed(rate)) return CLOSED
-      const key = `rate:${rateClass}:${subject}`
-      try {
-        const decision = await takeShared(key, rate)
-        isDown = false
-        return decision
-      } catch (cause) {
-        if (!isDown) log.error({ err: cause }, 'rate limits go on without Redis')
-        isDown = true
-        if (!FAIL_CLOSED.has(rateClass)) {
-          failedOpen.inc({ class: rateClass })
-          return takeLocally(key, rate)
-        }
+  async function takeAll(rateClass: RateClass, subjects: readonly Limited[]): Promise<Decision> {
+    // One that lets nothing through ends it, and is not asked for.
+    const closed = subjects.findIndex(({ rate }) => isClosed(rate))
+    const asked = closed < 0 ? subjects : subjects.slice(0, closed)
+    if (asked.length === 0) return CLOSED
+    const keys = asked.map(({ subject }) => `rate:${rateClass}:${subject}`)
+    let decision: Decision
+    try {
+      decision = await takeShared(keys, asked)
+      isDown = false
+    } catch (cause) {
+      if (!isDown) log.error({ err: cause }, 'rate limits go on without Redis')
+      isDown = true
+      if (FAIL_CLOSED.has(rateClass)) {
         failedClosed.inc({ class: rateClass })
         throw new DomainError('UNAVAILABLE', 'This cannot be checked now: try again shortly', {
           cause,
           retryAfterSeconds: 1,
         })
       }
-    },
+      failedOpen.inc({ class: rateClass })
+      decision = takeAllLocally(keys, asked)
+    }
+    return decision.allowed && closed >= 0 ? CLOSED : decision
+  }
+
+  function takeAllLocally(keys: readonly string[], subjects: readonly Limited[]): Decision {
+    let decision = CLOSED
+    for (const [i, { rate }] of subjects.entries()) {
+      decision = takeLocally(keys[i] as string, rate)
+      if (!decision.allowed) break
+    }
+    return decision
+  }
+
+  return {
+    take: ({ class: rateClass, subject }, rate) => takeAll(rateClass, [{ subject, rate }]),
+    takeAll,
   }
 }
 

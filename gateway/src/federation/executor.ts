@@ -1,32 +1,56 @@
-import { createHash } from 'node:crypto'
-import {
-  ApolloGateway,
-  buildOperationContext,
-  executeQueryPlan,
-  type GraphQLDataSource,
-} from '@apollo/gateway'
 import type { SubscriptionNode } from '@apollo/query-planner'
 import type { ApolloServerOptionsWithGateway } from '@apollo/server'
+import type { Authority } from '@berth/platform/actor'
+import type { DomainError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
-import type { DocumentNode, ExecutionResult } from 'graphql'
+import type { Metrics } from '@berth/platform/metrics'
+import {
+  type DocumentNode,
+  type ExecutionResult,
+  type GraphQLError,
+  getVariableValues,
+  Kind,
+  type OperationDefinitionNode,
+} from 'graphql'
+import type { AuthorityOf } from '../authority.ts'
 import type { GatewayContext } from '../context.ts'
-import { type SubgraphAnswer, withKnownErrors } from './answers.ts'
+import { JsonText } from './answer-text.ts'
+import type { SubgraphAnswer } from './answers.ts'
+import { type Compiled, type Compiler, createCompiler } from './compiled/compile.ts'
+import { NotCompiled, NotPlanned } from './compiled/not-compiled.ts'
+import type { Flights } from './flights.ts'
 import type { Graph } from './graph.ts'
+import { createStock } from './stock.ts'
+import type { SubgraphClients } from './transport/subgraph-client.ts'
+
+/** What an operation came to. */
+export type Answer = {
+  /** `data` as JSON text ('null' too); undefined when nothing was run. */
+  readonly dataText: string | undefined
+  /** As thrown or as subgraphs sent them, each with its path; not yet shown to anyone. */
+  readonly errors: readonly Error[]
+}
 
 /** What runs plans. The rest of the gateway knows no more of it than this. */
 export type Executor = {
-  /** What Apollo Server runs queries and mutations by, and has to be started by. */
+  /** What Apollo Server runs queries and mutations by: `data` of its results is a `JsonText`. */
   readonly gateway: Gateway
   /** The same, for faces without Apollo Server. */
-  execute(of: Execution): Promise<ExecutionResult>
-  /** The answer to one event of a subscription: the event, and what other subgraphs add to it. */
-  hydrate(event: SubgraphAnswer, of: Hydration): Promise<ExecutionResult>
+  execute(of: Execution): Promise<Answer>
+  /**
+   * The answer to one event of a subscription: the event, and what other subgraphs add to it. The
+   * event is left as it was, so that several may be made of it.
+   */
+  hydrate(event: SubgraphAnswer, of: Hydration): Promise<Answer>
+  /** Compiles ahead, so that the first request finds it. */
+  warm(document: DocumentNode, definition: OperationDefinitionNode): void
 }
 
 /** An admitted query or mutation. */
 export type Execution = {
   readonly source: string
   readonly document: DocumentNode
+  readonly definition: OperationDefinitionNode
   readonly operationName: string | null
   readonly variables: Readonly<Record<string, unknown>>
   readonly context: GatewayContext
@@ -34,120 +58,198 @@ export type Execution = {
 
 export type Hydration = {
   readonly node: SubscriptionNode
-  /** Of one operation, as the client sent it: it decides the shape of the answer. */
+  /** As the client sent it: it decides the shape of the answer. */
   readonly document: DocumentNode
+  readonly definition: OperationDefinitionNode
   readonly variables: Readonly<Record<string, unknown>>
   readonly context: GatewayContext
 }
 
-/** The executor of @apollo/gateway. */
+/**
+ * Runs operations compiled, and on the stock executor what cannot be compiled. An operation is
+ * compiled once, and kept as long as its parsed definition is, which the documents' cache bounds.
+ */
 export function createExecutor({
   graph,
-  dataSources,
+  clients,
+  authorityOf,
+  flights,
+  metrics,
   log,
 }: {
   graph: Graph
-  dataSources: Readonly<Record<string, GraphQLDataSource>>
+  clients: SubgraphClients
+  authorityOf: AuthorityOf
+  flights: Flights
+  metrics: Metrics
   log: Log
 }): Executor {
-  // biome-ignore lint/style/noProcessEnv: the only switch there is, and nothing may phone home.
-  process.env.APOLLO_TELEMETRY_DISABLED = 'true'
-  const logger = apolloLog(log)
-  const gateway = new ApolloGateway({
-    supergraphSdl: graph.sdl,
-    buildService: ({ name }) => sourceOf(name),
-    validateSupergraph: false,
-    serviceHealthCheck: false,
-    __exposeQueryPlanExperimental: false,
-    logger,
-  })
+  const compiler = createCompiler({ graph, clients })
+  const stock = createStock({ graph, clients, log })
+  const operations = new WeakMap<OperationDefinitionNode, Operation>()
+  const hydrations = new WeakMap<SubscriptionNode, Operation>()
+  const lanes = createLanes(metrics, log)
+  let lastId = 0
 
-  return {
-    gateway: withCompletionErrors(gateway),
-    async execute({ source, document, operationName, variables, context }) {
-      const named = operationName === null ? {} : { operationName }
-      const result = await gateway.executor({
-        request: { query: source, variables: { ...variables }, ...named },
-        queryHash: createHash('sha256').update(source).digest('hex'),
-        document,
-        context,
-        metrics: {},
-        logger,
-      } as unknown as Parameters<typeof gateway.executor>[0])
-      return completed(result as ExecutionResult)
+  const executor: Executor = {
+    gateway: gatewayOf(graph, (of) => executor.execute(of)),
+    async execute(of) {
+      const { document, definition, variables, context } = of
+      const { coerced, errors } = getVariableValues(
+        graph.schema,
+        definition.variableDefinitions ?? [],
+        variables,
+      )
+      if (errors) return refused(errors)
+      const operation = operationFor(document, definition)
+      if (operation.refusal) return refused([operation.refusal])
+      const { organizationId } = context.actor
+      if (definition.operation !== 'query') {
+        try {
+          return await run(operation, of, coerced, context)
+        } finally {
+          // Whoever reads from now on reads what was written.
+          flights.wrote(organizationId)
+        }
+      }
+      const credentials = context.credentials.narrow(operation.authority)
+      const narrowed = { ...context, credentials }
+      const key = `${operation.id} ${JSON.stringify([credentials.sharingKey, variables])}`
+      return flights.share(key, organizationId, () => run(operation, of, coerced, narrowed))
     },
-    async hydrate(event, { node, document, variables, context }) {
-      const { primary, rest } = node
-      const owner = sourceOf(primary.serviceName)
-      let isAnswered = false
-      // The executor refuses to run a Subscription node: it is given a sequence instead, whose first
-      // fetch the event answers.
-      const answeredByEvent: GraphQLDataSource = {
-        async process(options) {
-          if (isAnswered || options.request.query !== primary.operation)
-            return owner.process(options)
-          isAnswered = true
-          // Cloned, because the executor writes what it adds into what it is given.
-          return withKnownErrors(primary.serviceName, structuredClone(event))
+    async hydrate(event, of) {
+      const { node, document, definition, variables, context } = of
+      const { coerced, errors } = getVariableValues(
+        graph.schema,
+        definition.variableDefinitions ?? [],
+        variables,
+      )
+      if (errors) return refused(errors)
+      let hydration = hydrations.get(node)
+      if (!hydration) {
+        hydration = compile(document, definition, (it) => it.hydration(node, document, definition))
+        hydrations.set(node, hydration)
+      }
+      const { compiled } = hydration
+      lanes.count(compiled)
+      return compiled
+        ? compiled.run({ variables, coerced, context, event })
+        : stock.hydrate(event, of)
+    },
+    warm(document, definition) {
+      operationFor(document, definition)
+    },
+  }
+  return executor
+
+  function operationFor(document: DocumentNode, definition: OperationDefinitionNode): Operation {
+    let operation = operations.get(definition)
+    if (!operation) {
+      operation = compile(document, definition, (it) => it.operation(document, definition))
+      operations.set(definition, operation)
+    }
+    return operation
+  }
+
+  function compile(
+    document: DocumentNode,
+    definition: OperationDefinitionNode,
+    by: (compiler: Compiler) => Compiled,
+  ): Operation {
+    const fragments = document.definitions.filter((it) => it.kind === Kind.FRAGMENT_DEFINITION)
+    const authority = authorityOf(definition, fragments)
+    return { id: ++lastId, authority, ...lanes.attempt(() => by(compiler)) }
+  }
+
+  function run(
+    { compiled }: Operation,
+    of: Execution,
+    coerced: Record<string, unknown>,
+    context: GatewayContext,
+  ): Promise<Answer> {
+    lanes.count(compiled)
+    return compiled
+      ? compiled.run({ variables: of.variables, coerced, context })
+      : stock.execute({ ...of, context })
+  }
+}
+
+type Operation = Attempt & { readonly id: number; readonly authority: Authority }
+
+type Attempt = {
+  /** Null: it runs on the stock executor. */
+  readonly compiled: Compiled | null
+  /** Why it runs nowhere. */
+  readonly refusal: DomainError | null
+}
+
+function createLanes(metrics: Metrics, log: Log) {
+  const ran = metrics.counter('berth_gateway_operations_total', 'Operations run, by lane', ['lane'])
+  const refused = metrics.counter(
+    'berth_gateway_not_compiled_total',
+    'Operations that were not compiled, by the feature that kept them from it',
+    ['feature'],
+  )
+  return {
+    count: (compiled: Compiled | null) => ran.inc(compiled ? COMPILED : STOCK),
+    attempt(compile: () => Compiled): Attempt {
+      try {
+        return { compiled: compile(), refusal: null }
+      } catch (error) {
+        if (error instanceof NotPlanned) return { compiled: null, refusal: error.refusal }
+        const feature = error instanceof NotCompiled ? error.feature : 'bug'
+        refused.inc({ feature })
+        if (feature === 'bug') log.error({ err: error }, 'an operation was not compiled')
+        return { compiled: null, refusal: null }
+      }
+    },
+  }
+}
+
+const COMPILED = Object.freeze({ lane: 'compiled' as const })
+const STOCK = Object.freeze({ lane: 'stock' as const })
+
+type Gateway = NonNullable<ApolloServerOptionsWithGateway<GatewayContext>['gateway']>
+
+/** There is one graph and it is there already: nothing is loaded, polled or stopped. */
+function gatewayOf(graph: Graph, execute: Executor['execute']): Gateway {
+  const listeners = new Set<Parameters<Gateway['onSchemaLoadOrUpdate']>[0]>()
+  return {
+    onSchemaLoadOrUpdate(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    async load() {
+      const { schema: apiSchema, sdl: coreSupergraphSdl } = graph
+      for (const it of listeners) it({ apiSchema, coreSupergraphSdl })
+      return {
+        executor: async ({ request, document, operation, operationName, source, context }) => {
+          const answer = await execute({
+            source,
+            document,
+            definition: operation,
+            operationName,
+            variables: request.variables ?? NONE,
+            context: context as GatewayContext,
+          })
+          return resultOf(answer) as Awaited<ReturnType<GatewayExecutor>>
         },
       }
-      const result = await executeQueryPlan(
-        {
-          kind: 'QueryPlan',
-          node: { kind: 'Sequence', nodes: rest ? [primary, rest] : [primary] },
-        },
-        { ...dataSources, [primary.serviceName]: answeredByEvent },
-        {
-          request: { variables: { ...variables } },
-          context,
-          metrics: {},
-          logger,
-        } as unknown as Parameters<typeof executeQueryPlan>[2],
-        buildOperationContext({ schema: graph.schema, operationDocument: document }),
-        graph.supergraph,
-        graph.api,
-      )
-      return completed(result as ExecutionResult)
     },
-  }
-
-  function sourceOf(name: string): GraphQLDataSource {
-    const source = dataSources[name]
-    if (!source) throw new TypeError(`no data source for the subgraph ${name}`)
-    return source
+    async stop() {},
   }
 }
 
-type Gateway = ApolloServerOptionsWithGateway<GatewayContext>['gateway']
+type GatewayExecutor = NonNullable<Awaited<ReturnType<Gateway['load']>>['executor']>
 
-function withCompletionErrors(gateway: ApolloGateway): Gateway {
-  return {
-    onSchemaLoadOrUpdate: (callback) => gateway.onSchemaLoadOrUpdate(callback),
-    stop: () => gateway.stop(),
-    async load(options) {
-      const { executor } = await gateway.load(options)
-      return { executor: async (request) => completed(await executor(request)) }
-    },
-  }
+const NONE: Readonly<Record<string, unknown>> = Object.freeze({})
+
+function resultOf({ dataText, errors }: Answer): ExecutionResult {
+  const data = (dataText === undefined ? undefined : new JsonText(dataText)) as never
+  // Apollo Server takes any Error, and gives our `formatError` what it was given.
+  return errors.length > 0 ? { data, errors: errors as readonly GraphQLError[] } : { data }
 }
 
-/** A null where the schema allows none is an error, wherever the executor puts it. */
-function completed<R extends { errors?: unknown; extensions?: Record<string, unknown> }>(
-  result: R,
-): R {
-  const { valueCompletion, ...extensions } = result.extensions ?? {}
-  if (!Array.isArray(valueCompletion) || result.errors) return result
-  const { extensions: _, ...rest } = result
-  return {
-    ...rest,
-    errors: valueCompletion,
-    ...(Object.keys(extensions).length > 0 ? { extensions } : {}),
-  } as unknown as R
-}
-
-/** Apollo tells of its start at `info`; that is detail here. */
-function apolloLog(log: Log) {
-  const at = (level: 'debug' | 'warn' | 'error') => (message: unknown) =>
-    log[level](String(message))
-  return { debug: at('debug'), info: at('debug'), warn: at('warn'), error: at('error') }
+function refused(errors: readonly Error[]): Answer {
+  return { dataText: undefined, errors }
 }

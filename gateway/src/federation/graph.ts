@@ -1,4 +1,4 @@
-import { Supergraph } from '@apollo/federation-internals'
+import { DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES, Supergraph } from '@apollo/federation-internals'
 import { QueryPlanner } from '@apollo/query-planner'
 import type { GraphQLSchema } from 'graphql'
 
@@ -14,18 +14,34 @@ export type Graph = {
   readonly planner: QueryPlanner
   /** Names of the subgraphs. */
   readonly subgraphs: readonly string[]
+  /** What the supergraph says where each is; empty where it says nothing. */
+  readonly urls: Readonly<Record<string, string>>
 }
 
 /** @param sdl a supergraph that was composed and checked beforehand */
 export function buildGraph(sdl: string): Graph {
-  const supergraph = Supergraph.build(sdl, { validateSupergraph: false })
+  const supergraph = Supergraph.build(sdl, {
+    validateSupergraph: false,
+    supportedFeatures: SUPPORTED_FEATURES,
+  })
   const api = supergraph.apiSchema()
+  const subgraphs = supergraph.subgraphsMetadata()
   return Object.freeze({
     sdl,
     schema: api.toGraphQLJSSchema(),
     supergraph: supergraph.schema.toGraphQLJSSchema(),
     api,
     planner: new QueryPlanner(supergraph),
-    subgraphs: supergraph.subgraphsMetadata().map(({ name }) => name),
+    subgraphs: subgraphs.map(({ name }) => name),
+    urls: Object.fromEntries(subgraphs.map(({ name, url }) => [name, url])),
   })
 }
+
+/**
+ * What a supergraph may ask for: beside the usual, contexts, which the planner plans and our executor
+ * runs. A supergraph that asks for authorization directives is refused: nothing here enforces them.
+ */
+const SUPPORTED_FEATURES: Set<string> = new Set([
+  ...DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES,
+  'https://specs.apollo.dev/context/v0.1',
+])

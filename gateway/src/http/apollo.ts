@@ -1,13 +1,14 @@
-import { ApolloServer, type ApolloServerPlugin, HeaderMap } from '@apollo/server'
-import { DomainError, ERROR_CODES } from '@berth/platform/errors'
+import { ApolloServer, type ApolloServerPlugin } from '@apollo/server'
 import { apolloDefaults } from '@berth/platform/graphql-http'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
-import { GraphQLError } from 'graphql'
+import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import type { Admit } from '../admit/admit.ts'
-import { type Documents, operationOf, PARSE_OPTIONS, tooComplexToRead } from '../admit/documents.ts'
+import { type Documents, explained, PARSE_OPTIONS, tooComplexToRead } from '../admit/documents.ts'
 import type { GatewayContext } from '../context.ts'
+import { stringifyAnswer } from '../federation/answer-text.ts'
 import type { Executor } from '../federation/executor.ts'
+import { admitOverHttp, withStatus } from './admitted.ts'
 
 /** The HTTP face: Apollo Server, with our documents, our `admit` and our executor. */
 export function createApolloServer({
@@ -18,8 +19,8 @@ export function createApolloServer({
   log,
   metrics,
 }: {
-  executor: Executor
-  documents: Documents
+  executor: Pick<Executor, 'gateway'>
+  documents: Pick<Documents, 'store'>
   admit: Admit
   hideSchema: boolean
   log: Log
@@ -35,10 +36,8 @@ export function createApolloServer({
     // Who may see the schema depends on who asks, which `admit` knows and this option does not.
     introspection: true,
     hideSchemaDetailsFromClientErrors: hideSchema,
-    formatError: (formatted, error) => {
-      const isOfParsing = formatted.extensions?.code === 'GRAPHQL_PARSE_FAILED'
-      return defaults.formatError(formatted, (isOfParsing && tooComplexToRead(formatted)) || error)
-    },
+    stringifyResult: stringifyAnswer,
+    formatError: (formatted, error) => defaults.formatError(formatted, clearer(formatted, error)),
     plugins: [...defaults.plugins, admitting(admit)],
   })
 }
@@ -49,16 +48,9 @@ function admitting(admit: Admit): ApolloServerPlugin<GatewayContext> {
     requestDidStart: async () => ({
       async didResolveOperation({ document, request, contextValue }) {
         try {
-          const definition = operationOf(document, request.operationName)
-          if (definition.operation === 'subscription') {
-            throw new DomainError(
-              'BAD_INPUT',
-              'Subscribe over WebSocket (graphql-transport-ws), here',
-            )
-          }
-          const { idempotencyKey } = contextValue
-          const variables = request.variables ?? {}
-          await admit({ document, definition, variables, idempotencyKey }, contextValue)
+          const { operationName, variables = {}, http } = request
+          const accept = http?.headers.get('accept')
+          await admitOverHttp(admit, { document, operationName, variables, accept }, contextValue)
         } catch (error) {
           throw withStatus(error)
         }
@@ -67,13 +59,14 @@ function admitting(admit: Admit): ApolloServerPlugin<GatewayContext> {
   }
 }
 
-function withStatus(error: unknown): unknown {
-  if (!(error instanceof DomainError)) return error
-  const { retryAfterSeconds } = error.extensions
-  const headers = new HeaderMap()
-  if (typeof retryAfterSeconds === 'number') headers.set('retry-after', String(retryAfterSeconds))
-  return new GraphQLError(error.message, {
-    originalError: error,
-    extensions: { http: { status: ERROR_CODES[error.code].http, headers } },
-  })
+/** What Apollo Server has found by itself, as it is said here. */
+function clearer({ message, extensions }: GraphQLFormattedError, error: unknown): unknown {
+  switch (extensions?.code) {
+    case 'GRAPHQL_PARSE_FAILED':
+      return tooComplexToRead({ message }) ?? error
+    case 'GRAPHQL_VALIDATION_FAILED':
+      return error instanceof GraphQLError ? explained(error) : error
+    default:
+      return error
+  }
 }

@@ -1,22 +1,34 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { ApolloServer } from '@apollo/server'
-import { createGraphqlHandler } from '@berth/platform/graphql-http'
+import type { Actor } from '@berth/platform/actor'
+import { createGraphqlHandler, type GraphqlLane } from '@berth/platform/graphql-http'
 import type { HttpHandler, HttpRequest, Routes } from '@berth/platform/http'
 import type { Authenticate } from '../authentication/authenticate.ts'
 import { type GatewayContext, newTraceparent } from '../context.ts'
+import type { Credentials } from '../federation/credentials.ts'
 import { preflight, withCors } from './cors.ts'
 import { page } from './page.ts'
 
 /** `/graphql` over HTTP. */
 export function graphqlRoutes({
   apollo,
+  lane,
   authenticate,
+  credentialsFor,
   allowedOrigins,
 }: {
   apollo: ApolloServer<GatewayContext>
+  lane: GraphqlLane<GatewayContext>
   authenticate: Authenticate
+  /** What subgraphs are told of whoever sent these headers. */
+  credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials
   allowedOrigins: readonly string[]
 }): Routes {
-  const serve = createGraphqlHandler(apollo, (request) => contextOf(request, authenticate))
+  const serve = createGraphqlHandler(
+    apollo,
+    (request) => contextOf(request, authenticate, credentialsFor),
+    lane,
+  )
   const cors = (handler: HttpHandler) => withCors(allowedOrigins, handler)
   return {
     'POST /graphql': cors(serve),
@@ -30,6 +42,7 @@ export function graphqlRoutes({
 async function contextOf(
   { headers, requestId, traceparent, log, raw }: HttpRequest,
   authenticate: Authenticate,
+  credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials,
 ): Promise<GatewayContext> {
   const clientIp = raw.socket.remoteAddress ?? 'unknown'
   const organizationId = textOf(headers['berth-organization'])
@@ -37,6 +50,7 @@ async function contextOf(
   const { actor } = await authenticate(presented, log)
   return {
     actor,
+    credentials: credentialsFor(headers)(actor),
     clientIp,
     requestId,
     traceparent: traceparent ?? newTraceparent(),

@@ -1,0 +1,35 @@
+import { DomainError } from '@berth/platform/errors'
+import { GraphQLError } from 'graphql'
+import { expect, test } from 'vitest'
+import { JsonText, stringifyAnswer, textOf } from './answer-text.ts'
+
+const of = { requestId: 'r-1', log: { error: () => undefined } }
+
+test('an answer’s text is its data as it is, after its errors as clients may see them', () => {
+  const known = new GraphQLError('No', {
+    path: ['a', 0],
+    originalError: new DomainError('CONFLICT', 'No'),
+  })
+  expect(textOf({ dataText: '{"a":[null]}', errors: [known] }, of)).toBe(
+    '{"errors":[{"message":"No","path":["a",0],"extensions":{"code":"CONFLICT","requestId":"r-1","retryable":false}}],"data":{"a":[null]}}',
+  )
+  expect(textOf({ dataText: '{"a":1}', errors: [] }, of)).toBe('{"data":{"a":1}}')
+  const refused = textOf({ dataText: undefined, errors: [new Error('secret')] }, of)
+  expect(Object.keys(JSON.parse(refused))).toEqual(['errors'])
+  expect(refused).not.toContain('secret')
+})
+
+test('a result is stringified as JSON.stringify would, whether or not its data is text', () => {
+  const data = { a: [1, 'x'], b: null }
+  const text = new JsonText(JSON.stringify(data)) as never
+  const errors = [{ message: 'No' }] as never
+  const extensions = { c: 1 }
+  for (const it of [{}, { errors }, { extensions }, { errors, extensions }]) {
+    const [plain, spliced] = [
+      stringifyAnswer({ ...it, data }),
+      stringifyAnswer({ ...it, data: text }),
+    ]
+    expect(JSON.parse(spliced)).toEqual(JSON.parse(plain))
+    expect(JSON.parse(JSON.stringify({ ...it, data: text }))).toEqual(JSON.parse(plain))
+  }
+})

@@ -1,0 +1,94 @@
+import { anonymous } from '@berth/platform/actor'
+import { systemClock } from '@berth/platform/clock'
+import { DomainError } from '@berth/platform/errors'
+import type { Log } from '@berth/platform/log'
+import type { Authenticate, Authenticated, Presented } from '../authentication/authenticate.ts'
+import { CredentialRefused, createIssuer } from '../authentication/issuer.ts'
+import type { Now, Standing, Standings } from '../authentication/standing.ts'
+import { createTokens } from '../authentication/tokens.ts'
+import type { Authentication } from './options.ts'
+
+export type Callers = {
+  readonly authenticate: Authenticate
+  readonly standings: Standings
+  /** Resolves once tokens can be verified. */
+  ready(): Promise<void>
+}
+
+const NOBODY: Authenticated = { actor: anonymous, expiresAt: null, signingKey: null }
+
+/**
+ * Who may ask: whoever presents a good bearer token, or everyone. Nobody is told apart here: what
+ * subgraphs are told of who asks are the headers that they are forwarded.
+ */
+export function createCallers(authentication: Authentication | null, log: Log): Callers {
+  if (!authentication) {
+    const authenticate = async () => NOBODY
+    return { authenticate, standings: standingsBy(authenticate), ready: async () => {} }
+  }
+  const issuer = createIssuer({ ...authentication, clock: systemClock, log })
+  const tokens = createTokens({ issuer })
+
+  async function authenticate({ authorization }: Presented, to: Log): Promise<Authenticated> {
+    const text = /^Bearer +([^\s]{1,16384})$/i.exec(authorization ?? '')?.[1]
+    if (!text) throw new DomainError('UNAUTHENTICATED', 'Present a bearer token of the issuer')
+    try {
+      const { expiresAt, signingKey } = await tokens.verify(text)
+      return { actor: anonymous, expiresAt, signingKey }
+    } catch (error) {
+      if (!(error instanceof CredentialRefused)) throw error
+      to.info({ reason: error.message }, 'credential refused')
+      throw new DomainError('UNAUTHENTICATED', 'The credential is not valid: sign in again')
+    }
+  }
+  return { authenticate, standings: standingsBy(authenticate), ready: () => issuer.ready() }
+}
+
+/** A connection stands for as long as the token that opened it. */
+function standingsBy(authenticate: Authenticate): Standings {
+  return {
+    async open(presented, log) {
+      const { expiresAt } = await authenticate(presented, log)
+      return expiresAt ? until(expiresAt) : FOREVER
+    },
+  }
+}
+
+const FOREVER: Standing = Object.freeze({
+  now: anonymous,
+  actor: async () => anonymous,
+  watch: () => () => {},
+  close: () => {},
+})
+
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+function until(expiresAt: Date): Standing {
+  const listeners = new Set<(now: Now) => void>()
+  let now: Now = anonymous
+  const remainingMs = Math.max(0, expiresAt.getTime() - Date.now())
+  const timer = setTimeout(
+    () => {
+      now = new DomainError('UNAUTHENTICATED', 'The credential has expired')
+      for (const listener of listeners) listener(now)
+    },
+    Math.min(remainingMs, MAX_TIMER_MS),
+  )
+  return {
+    get now() {
+      return now
+    },
+    async actor() {
+      if (now instanceof DomainError) throw now
+      return anonymous
+    },
+    watch(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    close() {
+      clearTimeout(timer)
+      listeners.clear()
+    },
+  }
+}

@@ -1,0 +1,41 @@
+import path from 'node:path'
+import { ConfigError } from '@berth/platform/config'
+import { runProcess } from '@berth/platform/lifecycle'
+import { createLog } from '@berth/platform/log'
+import { createMetrics } from '@berth/platform/metrics'
+import { openStandalone } from './app.ts'
+import { HELP, type Options, parseOptions, UsageError } from './options.ts'
+
+const NAME = 'gateway'
+const WRONG_USAGE = 2
+
+const options = optionsOr()
+if (options) {
+  const log = createLog({ service: NAME, instance: NAME, level: options.logLevel })
+  const metrics = createMetrics({ service: NAME, processMetrics: true })
+  await runProcess(log, async (scope) => ({
+    log,
+    drainSeconds: options.drainSeconds,
+    started: openStandalone(scope, { options, log, metrics }).catch(refuse),
+  }))
+}
+
+/** Null when what was asked for is done, or cannot be. */
+function optionsOr(): Options | null {
+  // npm runs its scripts elsewhere than where it was called.
+  process.chdir(process.env.INIT_CWD ?? '.')
+  try {
+    const parsed = parseOptions(process.argv.slice(2), process.env)
+    if (!parsed) process.stdout.write(HELP)
+    return parsed && { ...parsed, supergraph: path.resolve(parsed.supergraph) }
+  } catch (error) {
+    return refuse(error)
+  }
+}
+
+/** For whoever typed the command: no log line, and no stack. */
+function refuse(error: unknown): never {
+  if (!(error instanceof UsageError || error instanceof ConfigError)) throw error
+  process.stderr.write(`${error.message}\nnpm run gateway -- --help says more\n`)
+  process.exit(WRONG_USAGE)
+}
