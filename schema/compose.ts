@@ -2,7 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { composeServices } from '@apollo/composition'
 import { Supergraph } from '@apollo/federation-internals'
-import { parse, printSchema } from 'graphql'
+import { buildSchema, parse, printSchema } from 'graphql'
+import { authorityProblems } from './authority.ts'
 
 const root = path.join(import.meta.dirname, '..')
 const domains = ['allocations', 'billing', 'inventory', 'notifications', 'policy'] as const
@@ -11,12 +12,22 @@ const domains = ['allocations', 'billing', 'inventory', 'notifications', 'policy
  * Composes the subgraphs' SDL (Federation 2) into what the gateway runs and what clients see.
  *
  * @returns file name → text, of each composed file
- * @throws {Error} with every composition error and every hint, when the subgraphs do not fit
+ * @throws {Error} with every composition error and every hint, when the subgraphs do not fit, and
+ * with every field that needs one of narrower authority
  */
 export function compose(): Record<'supergraph.graphql' | 'api.graphql', string> {
-  const { supergraphSdl, errors, hints } = composeServices(domains.map(subgraph))
+  const subgraphs = domains.map(subgraph)
+  const { supergraphSdl, errors, hints } = composeServices(subgraphs)
   if (!supergraphSdl) throw new Error(messages('The subgraphs do not compose', errors))
   if (hints.length > 0) throw new Error(messages('The subgraphs disagree', hints))
+  const narrower = authorityProblems(
+    buildSchema(supergraphSdl, { assumeValidSDL: true }),
+    subgraphs.map((it) => it.typeDefs),
+  )
+  if (narrower.length > 0) {
+    const list = narrower.map((message) => ({ message }))
+    throw new Error(messages('Fields need what fewer may share', list))
+  }
   const api = Supergraph.build(supergraphSdl).apiSchema().toGraphQLJSSchema()
   return {
     'supergraph.graphql': `${supergraphSdl.trim()}\n`,

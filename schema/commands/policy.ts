@@ -23,6 +23,30 @@ export const resolveActor = command({
 })
 
 /**
+ * Whose an API key is, where it may be used from and until when. It may do what these roles may, within
+ * these scopes. `NOT_FOUND` when it is not good: the message says why, for the log.
+ */
+export const resolveApiKey = command({
+  name: 'apiKeys.resolve',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({
+    keyId: idOf('key'),
+    /** SHA-256 of the secret, in base64url: the secret itself goes no further than the gateway. */
+    secretHash: z.string().regex(/^[\w-]{43}$/),
+  }),
+  output: z.strictObject({
+    organizationId: idOf('org'),
+    roles: z.array(z.string()),
+    scopes: z.array(z.string()),
+    /** Null: from anywhere. */
+    allowedCidrs: z.array(z.string()).nullable(),
+    /** Of the secret that was presented. */
+    expiresAt: z.iso.datetime(),
+  }),
+})
+
+/**
  * The values of policies as they hold in an organization, or on the platform when none is named. A
  * key without a value is left out.
  */
@@ -46,6 +70,35 @@ export const readPolicies = command({
 })
 
 /**
+ * The changes of authority after a version, oldest first, as `platform/revocations.ts` follows them.
+ * A null version asks for the latest one alone. `isComplete` is false when the one asked for is not
+ * known here, or some that came after it are no longer kept: then `version` is the latest, and
+ * whatever depends on anybody's authority is to be found out again.
+ */
+export const readRevocations = command({
+  name: 'revocations.read',
+  owner: 'policy',
+  callers: ['gateway', 'terminal'],
+  input: z.strictObject({
+    after: z.int().nonnegative().nullable(),
+    limit: z.int().min(1).max(1_000),
+  }),
+  output: z.strictObject({
+    /** That of the last concern told here, or the one asked for when there is none. */
+    version: z.int().nonnegative(),
+    /** They are numbered without a gap, up to `version`. */
+    concerns: z.array(
+      z.strictObject({
+        kind: z.enum(['person', 'organization', 'credential', 'signing-key', 'policy', 'everyone']),
+        /** `usr_…`, `org_…`, a key's name; empty for everyone. */
+        id: z.string().max(255),
+      }),
+    ),
+    isComplete: z.boolean(),
+  }),
+})
+
+/**
  * Signs a short-lived SSH certificate. The user authority opens an allocation's account for one
  * session; the node-administration authority is for drivers and probes.
  */
@@ -62,4 +115,118 @@ export const signCertificate = command({
     ttlSeconds: z.int().min(10).max(600),
   }),
   output: z.strictObject({ certificate: z.string(), expiresAt: z.iso.datetime() }),
+})
+
+/** SHA-256 of the session cookie's value. */
+const sessionHash = z.string().regex(/^[0-9a-f]{64}$/)
+
+/**
+ * A browser session begins: whoever the issuer says it is has signed in. The same session id again
+ * changes nothing. `NOT_FOUND` when nobody is known by this identity.
+ */
+export const createSession = command({
+  name: 'sessions.create',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({
+    id: idOf('ses'),
+    tokenHash: sessionHash,
+    issuer: z.string().max(500),
+    subject: z.string().max(255),
+    /** The issuer's own name for its session, `sid`. */
+    issuerSession: z.string().max(255).nullable(),
+    refreshToken: z.string().max(8_000).nullable(),
+    refreshSeconds: z.int().min(10).max(86_400),
+    idleSeconds: z.int().min(1).max(2_592_000),
+    lifetimeSeconds: z.int().min(1).max(2_592_000),
+    userAgent: z.string().max(300).nullable(),
+    clientIp: z.string().max(45).nullable(),
+    /** The session that the browser had before: it ends in the same transaction. */
+    replaces: sessionHash.nullable(),
+  }),
+  output: z.strictObject({}),
+})
+
+/** Whose live session this is, and for how long; `NOT_FOUND` when there is none. Extends nothing. */
+export const resolveSession = command({
+  name: 'sessions.resolve',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({ tokenHash: sessionHash }),
+  output: z.strictObject({
+    id: idOf('ses'),
+    issuer: z.string(),
+    subject: z.string(),
+    /** Seconds from now until it ends, and until it ends unless it is used. */
+    expiresIn: z.number(),
+    idleIn: z.number(),
+    /** Until the issuer is to be asked whether they are still known there; null: not at all. */
+    refreshIn: z.number().nullable(),
+  }),
+})
+
+/** A session was used: its idle time begins anew. `NOT_FOUND` when it is not live. */
+export const touchSession = command({
+  name: 'sessions.touch',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({ id: idOf('ses') }),
+  output: z.strictObject({}),
+})
+
+/**
+ * Sessions end: one, or those that somebody's session at the issuer began. Whoever relies on them
+ * is told by the revocation feed.
+ */
+export const revokeSessions = command({
+  name: 'sessions.revoke',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({
+    which: z.union([
+      z.strictObject({ sessionId: idOf('ses') }),
+      z.strictObject({ tokenHash: sessionHash }),
+      z.strictObject({
+        issuer: z.string().max(500),
+        subject: z.string().max(255),
+        issuerSession: z.string().max(255).nullable(),
+        createdBefore: z.iso.datetime(),
+      }),
+      z.strictObject({
+        issuer: z.string().max(500),
+        subject: z.null(),
+        issuerSession: z.string().max(255),
+        createdBefore: z.iso.datetime(),
+      }),
+    ]),
+    reason: z.enum(['LOGOUT', 'ISSUER']),
+  }),
+  output: z.strictObject({ ended: z.array(idOf('ses')) }),
+})
+
+/**
+ * The refresh token of a session, for a minute and to one at a time, since it may be used once. Null
+ * when it is not due or another has it. The same lease again is told the same.
+ */
+export const beginSessionRefresh = command({
+  name: 'sessions.beginRefresh',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({ id: idOf('ses'), lease: z.uuid() }),
+  output: z.strictObject({ refreshToken: z.string().nullable() }),
+})
+
+/** The issuer has answered: the token to use next, or null to keep the one there is. */
+export const endSessionRefresh = command({
+  name: 'sessions.endRefresh',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({
+    id: idOf('ses'),
+    lease: z.uuid(),
+    refreshToken: z.string().max(8_000).nullable(),
+    refreshSeconds: z.int().min(10).max(86_400),
+  }),
+  /** False when the lease was another's by then, or the session has ended. */
+  output: z.strictObject({ isStored: z.boolean() }),
 })

@@ -22,3 +22,75 @@ export const membershipAdded = event({
   version: 1,
   data: z.strictObject({ userId: idOf('usr'), role: z.enum(organizationRoles) }),
 })
+
+/** A member has this role from now on. */
+export const membershipChanged = event({
+  domain: 'policy',
+  aggregate: 'membership',
+  verb: 'changed',
+  version: 1,
+  data: z.strictObject({ userId: idOf('usr'), role: z.enum(organizationRoles) }),
+})
+
+/** A person does not belong to the envelope's organization any more. The membership's last event. */
+export const membershipRemoved = event({
+  domain: 'policy',
+  aggregate: 'membership',
+  verb: 'removed',
+  version: 1,
+  data: z.strictObject({ userId: idOf('usr') }),
+})
+
+/** Somebody is invited, to become this. */
+export const invitationCreated = event({
+  domain: 'policy',
+  aggregate: 'invitation',
+  verb: 'created',
+  version: 1,
+  data: z.strictObject({ role: z.enum(organizationRoles), expiresAt: z.iso.datetime() }),
+})
+
+/** Whoever was invited is a member. The invitation's last event. */
+export const invitationAccepted = event({
+  domain: 'policy',
+  aggregate: 'invitation',
+  verb: 'accepted',
+  version: 1,
+  data: z.strictObject({ userId: idOf('usr'), membershipId: idOf('mem') }),
+})
+
+/** An invitation holds no more. Its last event. */
+export const invitationRevoked = event({
+  domain: 'policy',
+  aggregate: 'invitation',
+  verb: 'revoked',
+  version: 1,
+  data: z.strictObject({}),
+})
+
+/** An organization has a new API key; the envelope says which. */
+export const apiKeyCreated = event({
+  domain: 'policy',
+  aggregate: 'apiKey',
+  verb: 'created',
+  version: 1,
+  data: z.strictObject({ createdBy: idOf('usr'), expiresAt: z.iso.datetime() }),
+})
+
+/** An API key has another secret; the one before is good until the overlap ends. */
+export const apiKeyRotated = event({
+  domain: 'policy',
+  aggregate: 'apiKey',
+  verb: 'rotated',
+  version: 1,
+  data: z.strictObject({ overlapEndsAt: z.iso.datetime(), expiresAt: z.iso.datetime() }),
+})
+
+/** An API key is not good any more. Its last event. */
+export const apiKeyRevoked = event({
+  domain: 'policy',
+  aggregate: 'apiKey',
+  verb: 'revoked',
+  version: 1,
+  data: z.strictObject({}),
+})

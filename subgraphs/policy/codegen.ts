@@ -5,4 +5,7 @@ export default subgraphCodegen('policy', {
   User: '../model.ts#User as UserModel',
   Organization: '../model.ts#Organization as OrganizationModel',
   Membership: '../model.ts#Membership as MembershipModel',
+  Invitation: '../model.ts#Invitation as InvitationModel',
+  ApiKey: '../model.ts#ApiKey as ApiKeyModel',
+  Session: '../model.ts#Session as SessionModel',
 })

@@ -5,6 +5,10 @@ export const issuerConfig = {
   ...serviceConfig,
   /** Its own, where the signing keys are kept. */
   BERTH_STATE_DIR: z.string(),
+  /** The gateway, as the client that signs browsers in: all three, or none. */
+  OIDC_CLIENT_ID: z.string().optional(),
+  OIDC_CLIENT_SECRET: z.string().optional(),
+  BERTH_PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
 } as const
 
 /**

@@ -6,7 +6,7 @@ import type Provider from 'oidc-provider'
 import { loadSigningKeys } from './keys.ts'
 import { parsePerson } from './people.ts'
 import { pageHeaders, pickerPage } from './picker.ts'
-import { createProvider } from './provider.ts'
+import { type BrowserClient, createProvider } from './provider.ts'
 
 export type Issuer = {
   /** What tokens name as `iss`. */
@@ -20,6 +20,8 @@ type Options = {
   /** 0 for any that is free. */
   port: number
   stateDirectory: string
+  /** Without one, nobody signs in for a browser. */
+  browserClient?: BrowserClient | undefined
   log: Pick<Log, 'error'>
 }
 
@@ -27,13 +29,22 @@ type Options = {
  * An OpenID provider for development: it signs anybody in as whom they pick. Whoever reaches it is
  * an operator, so it listens on loopback alone and answers to no other name.
  */
-export async function startIssuer({ host, port, stateDirectory, log }: Options): Promise<Issuer> {
+export async function startIssuer({
+  host,
+  port,
+  stateDirectory,
+  browserClient,
+  log,
+}: Options): Promise<Issuer> {
   const keys = await loadSigningKeys(stateDirectory)
   const server = createServer()
   await once(server.listen(port, host), 'listening')
   const authority = `${host}:${(server.address() as AddressInfo).port}`
-  const provider = createProvider(`http://${authority}`, keys)
+  const provider = createProvider(`http://${authority}`, keys, browserClient)
   provider.on('server_error', (_context, error) => log.error({ err: error }, 'issuer failed'))
+  provider.on('backchannel.error', (_context, error) => {
+    log.error({ err: error }, 'a client could not be told of a sign-out')
+  })
   server.on('request', createHandler(provider, authority, log))
   return {
     url: provider.issuer,

@@ -14,6 +14,18 @@ export function pickerPage(interaction: string): string {
   )
 }
 
+/** @param form of the provider, with its own protection against forgery */
+export function signOutPage(form: string): string {
+  return page(
+    'Sign out',
+    `${form}\n<button form="op.logoutForm" name="logout" value="yes">Sign out here too</button>`,
+  )
+}
+
+export function signedOutPage(): string {
+  return page('Signed out', '<p>You are signed out.</p>')
+}
+
 export function errorPage(error: string, description: string | undefined): string {
   return page(
     'This sign-in failed',

@@ -5,7 +5,8 @@ import { DomainError } from '@berth/platform/errors'
 import { type Id, newId } from '@berth/platform/ids'
 import type { Concern } from '@berth/platform/revocations'
 import { resolveActor } from '@berth/schema/commands/policy'
-import { createDependents, type Dependence, dependenceOf } from './dependents.ts'
+import { createAnswers } from './answers.ts'
+import { dependenceOf } from './dependents.ts'
 import { CredentialRefused } from './issuer.ts'
 
 export type Identity = {
@@ -28,11 +29,6 @@ export type Actors = {
   evict(concern: Concern): void
 }
 
-const MAX_AGE_MS = 5_000
-const CACHED_ACTORS = 10_000
-
-type Entry = { key: string; actor: Actor; askedAt: number; on: Dependence }
-
 /** Asks policy, once at a time for each identity. */
 export function createActors({
   commands,
@@ -41,54 +37,16 @@ export function createActors({
   commands: Pick<CommandClient, 'call'>
   clock?: Clock
 }): Actors {
-  // In the order of their age, which is that of their insertion.
-  const entries = new Map<string, Entry>()
-  const dependents = createDependents<Entry>()
-  const asking = new Map<string, Promise<Actor>>()
-
+  const answers = createAnswers<Actor>({
+    dependenceOf: (actor) => dependenceOf(actor, null),
+    clock,
+  })
   return {
     of(identity) {
       const key = keyOf(identity)
-      const known = entries.get(key)
-      if (known && clock.now().getTime() - known.askedAt < MAX_AGE_MS) return known.actor
-      return asking.get(key) ?? askFor(key, identity)
+      return answers.known(key) ?? answers.ask(key, () => ask(identity))
     },
-    evict(concern) {
-      if (concern.kind === 'policy') return
-      for (const entry of dependents.of(concern)) forget(entry)
-      // Whom these are about is not known yet: none of them is joined or kept.
-      asking.clear()
-    },
-  }
-
-  function askFor(key: string, identity: Identity): Promise<Actor> {
-    // As of the question, not of the answer, which may tell of any moment between.
-    const askedAt = clock.now().getTime()
-    const asked = ask(identity)
-      .then((actor) => {
-        if (asking.get(key) === asked) keep({ key, actor, askedAt, on: dependenceOf(actor, null) })
-        return actor
-      })
-      .finally(() => {
-        if (asking.get(key) === asked) asking.delete(key)
-      })
-    asking.set(key, asked)
-    return asked
-  }
-
-  function keep(entry: Entry): void {
-    const old = entries.get(entry.key)
-    if (old) forget(old)
-    entries.set(entry.key, entry)
-    dependents.add(entry, entry.on)
-    if (entries.size <= CACHED_ACTORS) return
-    const oldest = entries.values().next().value
-    if (oldest) forget(oldest)
-  }
-
-  function forget(entry: Entry): void {
-    entries.delete(entry.key)
-    dependents.delete(entry, entry.on)
+    evict: answers.evict,
   }
 
   async function ask(identity: Identity): Promise<Actor> {
@@ -118,6 +76,14 @@ function translated(error: unknown): unknown {
       return new CredentialRefused('nobody is known by this identity')
     case 'FORBIDDEN':
       return new DomainError('FORBIDDEN', 'You do not belong to this organization')
+    default:
+      return unanswered(error, 'actors.resolve')
+  }
+}
+
+/** That policy does not answer is no verdict; what it says of the gateway's own call is for nobody else. */
+export function unanswered(error: DomainError, command: string): Error {
+  switch (error.code) {
     case 'UPSTREAM_UNAVAILABLE':
     case 'UNAVAILABLE':
     case 'TIMEOUT':
@@ -126,7 +92,6 @@ function translated(error: unknown): unknown {
         retryAfterSeconds: 2,
       })
     default:
-      // What policy says of the gateway's own call is no word to the client.
-      return new Error('actors.resolve failed', { cause: error })
+      return new Error(`${command} failed`, { cause: error })
   }
 }

@@ -1,5 +1,5 @@
 import { createPublicKey } from 'node:crypto'
-import { generateKeyPair, SignJWT, UnsecuredJWT } from 'jose'
+import { generateKeyPair, type JWTPayload, SignJWT, UnsecuredJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { AUDIENCE } from '../../test-subgraphs/issuer.ts'
 import {
@@ -138,6 +138,16 @@ const attacks: [string, () => Promise<string>][] = [
         .sign(platform.issuer.privateKey),
   ],
   ['one without a subject', () => platform.issuer.token('')],
+  ...[5, null, {}, ['user'], 'user\u0000'].map((sub): [string, () => Promise<string>] => [
+    `one whose subject is ${JSON.stringify(sub)}`,
+    () =>
+      new SignJWT({ sub } as JWTPayload)
+        .setProtectedHeader({ alg: 'ES256', kid: platform.issuer.publicJwk.kid })
+        .setIssuer(platform.issuer.url)
+        .setAudience(AUDIENCE)
+        .setExpirationTime('5m')
+        .sign(platform.issuer.privateKey),
+  ]),
   ['one of a subject that nobody knows', () => platform.issuer.token('stranger')],
   ['another scheme', async () => 'Basic dXNlcjpwYXNz'],
   ['two tokens', async () => `${await good()} ${await good()}`],

@@ -5,6 +5,7 @@ import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import type { Rates } from '../admit/rates.ts'
 import type { Actors } from './actors.ts'
+import { bearerOf } from './bearer.ts'
 import { CredentialRefused } from './issuer.ts'
 import type { Tokens } from './tokens.ts'
 
@@ -14,6 +15,14 @@ export type Presented = {
   /** The organization to act for. */
   readonly organizationId: string | undefined
   readonly clientIp: string
+  /** How it came in, which decides how a page proves that it is ours: HTTP unless said. */
+  readonly face?: 'http' | 'websocket' | 'session-page' | undefined
+  /** The session's, as the browser sent it. */
+  readonly cookie?: string | undefined
+  readonly csrf?: string | undefined
+  readonly origin?: string | undefined
+  /** Presented again by us, for a connection that is open: nobody has done anything. */
+  readonly isFollowUp?: boolean | undefined
 }
 
 export type Authenticated = {
@@ -27,7 +36,9 @@ export type Authenticated = {
 const NOBODY: Authenticated = { actor: anonymous, expiresAt: null, signingKey: null }
 
 /** Null when nothing of its kind was presented. @throws {CredentialRefused} when it is bad */
-export type CredentialResolver = (presented: Presented) => Promise<Authenticated | null>
+export type CredentialResolver = (
+  presented: Presented,
+) => Authenticated | null | Promise<Authenticated | null>
 
 export type Authenticate = (presented: Presented, log: Log) => Promise<Authenticated>
 
@@ -38,7 +49,8 @@ export type Identify = (presented: Presented) => Promise<Authenticated>
 export function createIdentify(resolvers: readonly CredentialResolver[]): Identify {
   return async (presented) => {
     for (const resolve of resolvers) {
-      const authenticated = await resolve(presented)
+      const resolved = resolve(presented)
+      const authenticated = resolved instanceof Promise ? await resolved : resolved
       if (authenticated) return authenticated
     }
     return NOBODY
@@ -85,7 +97,7 @@ export function createAuthenticate({
 export function bearer({ tokens, actors }: { tokens: Tokens; actors: Actors }): CredentialResolver {
   return async ({ authorization, organizationId }) => {
     if (authorization === undefined) return null
-    const text = /^Bearer +([^\s]{1,16384})$/i.exec(authorization)?.[1]
+    const text = bearerOf(authorization)
     if (!text) throw new CredentialRefused('not a bearer token')
     // Awaited only where they are no values yet: most requests find both known.
     const verified = tokens.verify(text)

@@ -67,12 +67,13 @@ export function createIssuer({
       }).catch((error: unknown) => {
         throw isTokensFault(error) ? new CredentialRefused(reasonOf(error)) : unavailable(error)
       })
-      const { iss = '', sub = '', exp = 0, iat } = payload
+      const { iss = '', exp = 0, iat } = payload
+      const sub: unknown = payload.sub
       const now = clock.now().getTime() / 1000
       if (iat !== undefined && iat > now + CLOCK_TOLERANCE_SECONDS) {
         throw new CredentialRefused('issued in the future')
       }
-      if (sub === '' || sub.length > 255) throw new CredentialRefused('bad subject')
+      if (!isSubject(sub)) throw new CredentialRefused('bad subject')
       return { ...payload, iss, sub, exp, signingKey: protectedHeader.kid ?? null }
     },
     async ready() {
@@ -101,6 +102,11 @@ export function createIssuer({
     })
     return discovery
   }
+}
+
+/** A text of at most 255 ASCII characters (OpenID Connect Core, section 2), none of them a control. */
+function isSubject(sub: unknown): sub is string {
+  return typeof sub === 'string' && /^[\x20-\x7e]{1,255}$/.test(sub)
 }
 
 type RemoteKeys = ReturnType<typeof createRemoteJWKSet>

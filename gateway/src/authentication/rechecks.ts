@@ -30,7 +30,9 @@ export function createRechecks<T, R>({
 
   return {
     add(item, presented) {
-      const key = `${presented.organizationId ?? ''} ${presented.authorization ?? ''}`
+      const { organizationId = '', authorization = '', cookie = '', clientIp } = presented
+      // The address too: a key may be good from one and not from another.
+      const key = JSON.stringify([organizationId, authorization, cookie, clientIp])
       let question = waiting.get(key)
       if (!question) {
         question = { presented, items: new Set() }

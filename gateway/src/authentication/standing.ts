@@ -56,6 +56,8 @@ export function createStandings({
   identify,
   actors,
   tokens,
+  sessions,
+  apiKeys,
   revocations,
   metrics,
   clock = systemClock,
@@ -64,6 +66,8 @@ export function createStandings({
   identify: Identify
   actors: Pick<Actors, 'evict'>
   tokens: Pick<Tokens, 'evict'>
+  sessions?: { evict(concern: Concern): void } | undefined
+  apiKeys?: { evict(concern: Concern): void } | undefined
   revocations: Pick<Revocations, 'subscribe'>
   metrics: Metrics
   clock?: Clock
@@ -90,6 +94,8 @@ export function createStandings({
   const end = revocations.subscribe((concern) => {
     actors.evict(concern)
     tokens.evict(concern)
+    sessions?.evict(concern)
+    apiKeys?.evict(concern)
     for (const heard of opening) heard.push(concern)
     for (const watched of watch.dependents.of(concern)) watched.doubt()
   })
@@ -114,6 +120,7 @@ export function createStandings({
 
 /** The same organization from then on, though the person may by now have another first one. */
 function settledBy(presented: Presented, { actor }: Authenticated): Presented {
-  if (presented.organizationId !== undefined || actor.organizationId === null) return presented
-  return { ...presented, organizationId: actor.organizationId }
+  const followUp = { ...presented, isFollowUp: true }
+  if (presented.organizationId !== undefined || actor.organizationId === null) return followUp
+  return { ...followUp, organizationId: actor.organizationId }
 }

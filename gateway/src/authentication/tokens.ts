@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto'
-import { type Actor, actorToClaims, createActor, subjectOf } from '@berth/platform/actor'
+import type { Actor } from '@berth/platform/actor'
 import { type Clock, systemClock } from '@berth/platform/clock'
 import type { Concern } from '@berth/platform/revocations'
 import { createDependents, type Dependence } from './dependents.ts'
 import type { Issuer } from './issuer.ts'
+import { createPresenter } from './presenter.ts'
 
 /** A bearer token that was found good. */
 export type VerifiedToken = {
@@ -101,35 +102,7 @@ export function createTokens({
 }
 
 function createVerified(token: Omit<VerifiedToken, 'presentedBy'>): VerifiedToken {
-  let last: { person: Actor; actor: Actor } | undefined
-  return {
-    ...token,
-    presentedBy(person) {
-      if (last?.person !== person) {
-        const { kind, organizationId, roles, scopes } = person
-        const { credential } = token
-        const actor = createActor({
-          kind,
-          subject: subjectOf(person),
-          organizationId,
-          roles,
-          scopes,
-          credential,
-        })
-        // Policy was asked again and said the same: nothing changed for whoever keeps the actor.
-        const isSame = last && isEqual(last.actor, actor)
-        last = { person, actor: isSame && last ? last.actor : actor }
-      }
-      return last.actor
-    },
-  }
-}
-
-/** Whether they are the same person with the same roles and the rest. */
-export function isEqual(one: Actor, other: Actor): boolean {
-  return (
-    one === other || JSON.stringify(actorToClaims(one)) === JSON.stringify(actorToClaims(other))
-  )
+  return { ...token, presentedBy: createPresenter(token.credential) }
 }
 
 /**

@@ -5,9 +5,9 @@ import type { Log } from '@berth/platform/log'
 import type { Authenticated, Presented } from './authenticate.ts'
 import { type Dependence, type Dependents, dependenceOf } from './dependents.ts'
 import { CredentialRefused } from './issuer.ts'
+import { isEqual } from './presenter.ts'
 import type { Rechecks } from './rechecks.ts'
 import type { Now, Standing } from './standing.ts'
-import { isEqual } from './tokens.ts'
 
 /** How often it is found out again though nothing was heard; jittered, so that not all do at once. */
 const FALLBACK_MS = { from: 30_000, to: 45_000 }

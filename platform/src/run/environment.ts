@@ -34,9 +34,21 @@ const SETTINGS = [
   'BERTH_DRAIN_SECONDS',
   'BERTH_STARTER_CREDIT_MICROS',
   'BERTH_ALLOWED_ORIGINS',
+  'BERTH_CONNECTIONS',
+  'BERTH_CONNECTIONS_PER_ADDRESS',
+  'BERTH_CONNECTIONS_PER_ACTOR',
+  'BERTH_CONNECTIONS_PER_ORGANIZATION',
+  'BERTH_TRUSTED_DOCUMENTS',
   'NODE_PROBE_ALLOWED_CIDRS',
   'OIDC_ISSUER',
   'OIDC_AUDIENCE',
+  'OIDC_CLIENT_ID',
+  'OIDC_CLIENT_SECRET',
+  'OIDC_SCOPES',
+  'BERTH_PUBLIC_URL',
+  'BERTH_SESSION_IDLE_SECONDS',
+  'BERTH_SESSION_SECONDS',
+  'BERTH_SESSION_REFRESH_SECONDS',
 ]
 
 const DRAIN_SECONDS = '10'
@@ -76,10 +88,25 @@ export function environmentOf(instance: Instance, around: Surroundings): NodeJS.
       ? { BERTH_DEVELOPMENT_NODE: node, BERTH_ACCOUNT: nodeAccountName() }
       : {}),
     ...(issuer ? { OIDC_ISSUER: `http://${issuer}`, OIDC_AUDIENCE: 'berth' } : {}),
+    ...(development && issuer && gatewayPort && !inherited.OIDC_ISSUER
+      ? browserClient(gatewayPort)
+      : {}),
     ...(terminal ? { TERMINAL_URL: `ws://${terminal}/terminal` } : {}),
     BERTH_ALLOWED_ORIGINS: origins.join(','),
     ...Object.fromEntries(settings.map((setting) => [setting, inherited[setting]])),
     ...around.overrides,
+  }
+}
+
+/**
+ * The gateway as a client of the development issuer, which signs anybody in: this secret keeps nothing
+ * from anyone.
+ */
+function browserClient(gatewayPort: number): NodeJS.ProcessEnv {
+  return {
+    OIDC_CLIENT_ID: 'berth-browser',
+    OIDC_CLIENT_SECRET: 'development-only',
+    BERTH_PUBLIC_URL: `http://127.0.0.1:${gatewayPort}`,
   }
 }
 

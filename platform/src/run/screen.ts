@@ -16,7 +16,7 @@ Berth is running.
   State         ${stateDir}
   Logs          ${path.join(stateDir, 'log')}
 
-Sign in as user, admin or operator:
+Sign in as user, admin or operator, in a browser at ${gateway}/auth/login, or for a terminal:
 
   TOKEN=$(${settings}npm run -s token -- user)
 

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => scope.disposeAsync())
 
 const VIEWER = '{ viewer { user { id name } organization { id name } roles } }'
-const MEMBERS = '{ organization { name members { role user { name } } } }'
+const MEMBERS = '{ organization { name members { nodes { role user { name } } } } }'
 const ENTITIES = `query ($representations: [_Any!]!) {
   _entities(representations: $representations) { __typename ... on User { name } ... on Organization { name } }
 }`
@@ -40,7 +40,7 @@ test('an operation without an assertion is refused', async () => {
 
 test('owners see who belongs to their organization, members do not', async () => {
   const { data } = await policy.graphql(actors.admin, MEMBERS)
-  expect(data.organization.members).toEqual([
+  expect(data.organization.members.nodes).toEqual([
     { role: 'OWNER', user: { name: 'Admin' } },
     { role: 'MEMBER', user: { name: 'User' } },
   ])

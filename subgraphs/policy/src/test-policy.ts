@@ -9,6 +9,7 @@ import { createPeers } from '@berth/platform/peers'
 import { testDatabase, testKeys, testNats, testRedis } from '@berth/platform/test-kit/index'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { openPolicy } from './app.ts'
+import { openPolicyDatabase } from './database.ts'
 import { seed, seedId } from './seed.ts'
 
 const SERVICES = [
@@ -63,15 +64,23 @@ export async function startPolicy(scope: AsyncDisposableStack) {
     ...app,
     config,
     log,
+    /** As who may change everything: an operator with plain SQL. */
+    owner: scope.adopt(openPolicyDatabase(database.ownerUrl), (it) => it.close()),
     /** Another replica. */
     open,
     /** Asks as an actor; what fails is in `errors`. */
-    async graphql(actor: Actor, query: string, variables: object = {}): Promise<GraphqlAnswer> {
+    async graphql(
+      actor: Actor,
+      query: string,
+      variables: object = {},
+      headers: Record<string, string> = {},
+    ): Promise<GraphqlAnswer> {
       const response = await fetch(`${app.url}/graphql`, {
         method: 'POST',
         headers: {
           'content-type': 'application/json',
           [ACTOR_HEADER]: await assertions.sign(actor, 'policy'),
+          ...headers,
         },
         body: JSON.stringify({ query, variables }),
       })

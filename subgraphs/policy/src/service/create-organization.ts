@@ -35,8 +35,9 @@ export async function createOrganization(
   for (const member of members) await addMember(sql, actor, { ...member, organizationId: id })
 }
 
-async function addMember(sql: Sql, actor: Actor, membership: Membership): Promise<void> {
-  if (!(await createDirectoryWrites(sql).addMembership(membership))) return
+/** @returns false, and tells of nothing, when the person belongs to the organization already */
+export async function addMember(sql: Sql, actor: Actor, membership: Membership): Promise<boolean> {
+  if (!(await createDirectoryWrites(sql).addMembership(membership))) return false
   const { id, userId, role } = membership
   const organizationId = idToUuid(membership.organizationId)
   await appendEvent(sql, membershipAdded, {
@@ -52,4 +53,5 @@ async function addMember(sql: Sql, actor: Actor, membership: Membership): Promis
     target: id,
     facts: { userId, role },
   })
+  return true
 }

@@ -1,6 +1,7 @@
 import { type Actor, requireOrganization, subjectOf } from '@berth/platform/actor'
+import { type Connection, connection, pageArguments } from '@berth/platform/connection'
 import { DomainError } from '@berth/platform/errors'
-import type { Id } from '@berth/platform/ids'
+import { type Id, parseId } from '@berth/platform/ids'
 import { actorOf, type ResolvedActor } from '../domain/principal.ts'
 import type { Membership, Organization, User } from '../model.ts'
 import type { DirectoryStore } from '../store/directory.ts'
@@ -15,7 +16,14 @@ export type Directory = {
   organization(actor: Actor, id: Id<'org'>): Promise<Organization | null>
   /** @throws {DomainError} UNAUTHENTICATED or FORBIDDEN when there is none */
   ownOrganization(actor: Actor): Promise<Organization>
-  members(actor: Actor, organizationId: Id<'org'>): Promise<Membership[]>
+  /** Those who came first before the others; none of another organization than the one acted for. */
+  members(
+    actor: Actor,
+    organizationId: Id<'org'>,
+    page: { first?: number | null | undefined; after?: string | null | undefined },
+  ): Promise<Connection<Membership>>
+  /** The place in the organization acted for; null when no person asks, or for none. */
+  ownMembership(actor: Actor): Promise<Membership | null>
   /** @throws {DomainError} NOT_FOUND when nobody is known by this identity; FORBIDDEN as `actorOf` says */
   resolve(issuer: string, subject: string, organizationId: Id<'org'> | null): Promise<ResolvedActor>
 }
@@ -42,8 +50,20 @@ export function createDirectory(store: DirectoryStore): Directory {
       return organization
     },
 
-    async members(actor, organizationId) {
-      return actor.organizationId === organizationId ? store.members(organizationId) : []
+    async members(actor, organizationId, input) {
+      const page = pageArguments(input)
+      const after = page.after === null ? null : parseId('mem', page.after)
+      const rows =
+        actor.organizationId === organizationId
+          ? await store.members(organizationId, { take: page.take, after })
+          : []
+      return connection({ ...page, rows, cursorOf: ({ id }) => id })
+    },
+
+    async ownMembership(actor) {
+      const userId = subjectOf(actor)
+      const { organizationId } = actor
+      return userId && organizationId && store.membership(organizationId, userId)
     },
 
     async resolve(issuer, subject, organizationId) {

@@ -28,7 +28,15 @@ function concernOf({ kind, subject }: store.Revocation): Concern {
       return { kind, id: uuidToId('usr', subject) }
     case 'organization':
       return { kind, id: uuidToId('org', subject) }
+    case 'credential':
+      return { kind, id: credentialOf(subject) }
     default:
       return { kind: kind as Concern['kind'], id: subject }
   }
+}
+
+/** Triggers write `<prefix>:<uuid>`, since base32 is nothing that Postgres speaks. */
+function credentialOf(subject: string): string {
+  const [, prefix, uuid] = /^([a-z]{3}):([0-9a-f-]{36})$/.exec(subject) ?? []
+  return prefix && uuid ? uuidToId(prefix, uuid) : subject
 }

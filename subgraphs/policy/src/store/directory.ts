@@ -3,11 +3,12 @@ import { type Id, idToUuid, uuidToId } from '@berth/platform/ids'
 import type { OrganizationRole } from '@berth/schema/events/policy'
 import type { PolicyDatabase } from '../database.ts'
 import type { Membership, Organization, Principal, User } from '../model.ts'
+import { findMember, listMembers } from './memberships.ts'
 
 /** People and organizations. */
 export type DirectoryStore = ReturnType<typeof createDirectoryStore>
 
-export function createDirectoryStore({ prisma }: PolicyDatabase) {
+export function createDirectoryStore({ prisma, sql }: PolicyDatabase) {
   return {
     async user(id: Id<'usr'>): Promise<User | null> {
       const row = await prisma.user.findUnique({ where: { id: idToUuid(id) } })
@@ -33,19 +34,11 @@ export function createDirectoryStore({ prisma }: PolicyDatabase) {
       return row && { id, name: row.name, createdAt: row.createdAt }
     },
 
-    /** Oldest first. */
-    async members(organizationId: Id<'org'>): Promise<Membership[]> {
-      const rows = await prisma.membership.findMany({
-        where: { organizationId: idToUuid(organizationId) },
-        orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
-      })
-      return rows.map((row) => ({
-        id: uuidToId('mem', row.id),
-        organizationId,
-        userId: uuidToId('usr', row.userId),
-        role: row.role as OrganizationRole,
-      }))
-    },
+    members: (organizationId: Id<'org'>, page: { take: number; after: Id<'mem'> | null }) =>
+      listMembers(sql, organizationId, page),
+
+    membership: (organizationId: Id<'org'>, userId: Id<'usr'>) =>
+      findMember(sql, organizationId, { userId }),
 
     async principal(issuer: string, subject: string): Promise<Principal | null> {
       const link = await prisma.identityLink.findUnique({
