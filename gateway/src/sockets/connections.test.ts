@@ -2,7 +2,7 @@ import { createActor } from '@berth/platform/actor'
 import { fakeClock } from '@berth/platform/clock'
 import { createMetrics } from '@berth/platform/metrics'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { addressOf, createConnections } from './connections.ts'
+import { createConnections } from './connections.ts'
 import { MessageMeter } from './message-rate.ts'
 import { createSweep } from './sweep.ts'
 
@@ -70,20 +70,6 @@ test('those who are nobody are no party', () => {
   const connections = connectionsOf({ perActor: 1, perOrganization: 1 })
   const anonymous = createActor({ kind: 'anonymous', authority: 'PUBLIC' })
   for (let i = 0; i < 10; i++) connections.enter('1.1.1.1', 'websocket').take(anonymous)
-})
-
-test.each([
-  ['10.1.2.3', '10.1.2.3'],
-  ['::ffff:10.1.2.3', '10.1.2.3'],
-  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2'],
-  ['2001:db8:1:2::9', '2001:db8:1:2'],
-  ['2001:0db8:0001:0002:ffff::', '2001:db8:1:2'],
-  ['2001:db8::1', '2001:db8:0:0'],
-  ['::1', '0:0:0:0'],
-  ['fe80::1%eth0', 'fe80:0:0:0'],
-  ['unknown', 'unknown'],
-])('the address %s is of %s', (ip, of) => {
-  expect(addressOf(ip)).toBe(of)
 })
 
 test('messages: the burst at once, then the rate, and never more than the burst is saved', () => {

@@ -1,7 +1,7 @@
-import { isIPv6 } from 'node:net'
-import { type Actor, subjectOf } from '@berth/platform/actor'
+import type { Actor } from '@berth/platform/actor'
 import { DomainError } from '@berth/platform/errors'
 import type { Metrics } from '@berth/platform/metrics'
+import { addressOf, holderOf } from '../admit/party.ts'
 
 /** How many connections that last (WebSockets and event streams alike) there may be at once. */
 export type ConnectionLimits = {
@@ -86,8 +86,8 @@ export function createConnections({
       return {
         take(actor) {
           if (hasLeft || actor.kind === 'anonymous') return
-          const person = actor.kind === 'api-key' ? actor.credential : subjectOf(actor)
-          if (person) count(keys, `actor:${person}`, limits.perActor, 'actor')
+          const holder = holderOf(actor)
+          if (holder) count(keys, holder, limits.perActor, 'actor')
           const organization = actor.organizationId
           if (organization) {
             count(keys, `org:${organization}`, limits.perOrganization, 'organization')
@@ -123,20 +123,4 @@ export function createConnections({
     if (left > 0) counts.set(key, left)
     else counts.delete(key)
   }
-}
-
-/** What one party is given an address of: with IPv6, whoever has one has 2^64 of them. */
-export function addressOf(ip: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1]
-  if (mapped) return mapped
-  if (!isIPv6(ip)) return ip
-  const [head = '', tail] = (ip.split('%')[0] ?? '').split('::')
-  const groups = head === '' ? [] : head.split(':')
-  const missing =
-    tail === undefined ? 0 : 8 - groups.length - tail.split(':').filter(Boolean).length
-  const whole = [...groups, ...Array<string>(missing).fill('0'), ...(tail ?? '').split(':')]
-  return whole
-    .slice(0, 4)
-    .map((it) => Number.parseInt(it || '0', 16).toString(16))
-    .join(':')
 }

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { type Actor, subjectOf } from '@berth/platform/actor'
 import { DomainError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
+import type { Credentials } from '../federation/credentials.ts'
 import { type Carrier, ClientQueue, type QueueLimits } from './client-queue.ts'
 import type { Place } from './connections.ts'
 import { type OpenCount, OpenOperations } from './open-operations.ts'
@@ -62,13 +63,14 @@ export class EventStream implements Carrier {
     return this.#response === null || this.#response.writableNeedDrain
   }
 
-  /** Whether whoever asks now is who it was opened by. */
-  isOf(actor: Actor): boolean {
+  /** Whether whoever asks now is who it was opened by, whichever token they have by now. */
+  async isOf(actor: Actor, credentials: Credentials): Promise<boolean> {
+    const { kind, organizationId } = this.#actor
+    if (actor.kind !== kind || actor.organizationId !== organizationId) return false
+    if (kind === 'person') return subjectOf(actor) === subjectOf(this.#actor)
+    if (kind !== 'anonymous') return actor.credential === this.#actor.credential
     return (
-      actor.kind === this.#actor.kind &&
-      actor.organizationId === this.#actor.organizationId &&
-      actor.credential === this.#actor.credential &&
-      subjectOf(actor) === subjectOf(this.#actor)
+      (await senderOf(credentials)) === (await senderOf(this.caller.credentialsOf(this.#actor)))
     )
   }
 
@@ -119,4 +121,11 @@ export class EventStream implements Carrier {
     else this.#response?.end()
     this.#onClosed(reason)
   }
+}
+
+/** Of whom nothing else is known. Who shares no answers still has the same socket. */
+async function senderOf(credentials: Credentials): Promise<string> {
+  if (!credentials.isAlone) return credentials.sharingKey
+  const { socketKey } = await credentials.subscription('')
+  return socketKey
 }

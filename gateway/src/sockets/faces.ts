@@ -4,15 +4,15 @@ import type { Routes } from '@berth/platform/http'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import type { Admit } from '../admit/admit.ts'
-import type { Documents } from '../admit/documents.ts'
+import type { ReadDocument } from '../admit/reading.ts'
 import type { Standings } from '../authentication/standing.ts'
 import type { Credentials } from '../federation/credentials.ts'
 import type { Executor } from '../federation/executor.ts'
 import type { OpenSubscription } from '../subscriptions/open.ts'
 import type { Planner } from '../subscriptions/plan.ts'
-import { createSessions, SESSION_LIMITS, type SessionLimits } from '../subscriptions/session.ts'
 import { CONNECTION_LIMITS, type ConnectionLimits, createConnections } from './connections.ts'
 import { createOperations } from './operations.ts'
+import { createSessions, SESSION_LIMITS, type SessionLimits } from './session.ts'
 import { createEventStreams } from './sse.ts'
 import { SOCKET_LIMITS, type SocketLimits, serveWebSockets } from './websocket.ts'
 
@@ -33,19 +33,20 @@ export type Faces = {
 /** The faces of clients that stay connected: the same operations, limits and standing behind each. */
 export function createFaces({
   standings,
-  documents,
+  readDocument,
   admit,
   planner,
   executor,
   openSubscription,
   credentialsFor,
   allowedOrigins,
+  forwardedHeaders = [],
   limits: given = {},
   log,
   metrics,
 }: {
   standings: Standings
-  documents: Pick<Documents, 'open'>
+  readDocument: ReadDocument
   admit: Admit
   planner: Planner
   executor: Pick<Executor, 'execute'>
@@ -53,6 +54,8 @@ export function createFaces({
   /** What subgraphs are told of whoever asks over a connection that was opened with these headers. */
   credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials
   allowedOrigins: readonly string[]
+  /** That pages of those may send as well, in lower case. */
+  forwardedHeaders?: readonly string[]
   limits?: FaceLimits
   log: Log
   metrics: Metrics
@@ -60,7 +63,7 @@ export function createFaces({
   const limits = { ...CONNECTION_LIMITS, ...SESSION_LIMITS, ...SOCKET_LIMITS, ...given }
   const connections = createConnections({ limits, metrics })
   const operations = createOperations({
-    documents,
+    readDocument,
     admit,
     planner,
     executor,
@@ -70,7 +73,7 @@ export function createFaces({
   })
   const shared = { connections, credentialsFor, allowedOrigins, limits, log, metrics }
   const sessions = createSessions({ standings, operations, limits, log, metrics })
-  const eventStreams = createEventStreams({ ...shared, standings, operations })
+  const eventStreams = createEventStreams({ ...shared, forwardedHeaders, standings, operations })
 
   return {
     routes: eventStreams.routes,

@@ -5,7 +5,7 @@ import {
   type TestPlatform,
 } from '../../test-subgraphs/platform.ts'
 import { EVENTS, SEEN } from '../../test-subgraphs/subgraphs.ts'
-import { type Message, type RawClient, rawClient } from './test-rig.ts'
+import { type Message, type RawClient, rawClient } from './faces.test-kit.ts'
 
 const UPDATES = `subscription ($after: String) {
   allocationUpdated(after: $after) { cursor event { sequence } allocation { id cost { amount } } }

@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
+import { type FaceRig, openFaceRig, type RawClient, rawClient } from './faces.test-kit.ts'
 import type { FaceLimits } from './faces.ts'
-import { type FaceRig, openFaceRig, type RawClient, rawClient } from './test-rig.ts'
 
 const EVENTS = 'subscription { events }'
 
@@ -143,7 +143,7 @@ test('a client that answers no ping is cut off, and one that does is not', async
   await expect.poll(() => client.received.at(-1)?.type).toBe('next')
 })
 
-test('a client that does not read is closed with 4413, costs little, and delays nobody', async () => {
+test('a client that does not read is closed with 4413, and delays nobody', async () => {
   await open({ queue: { messages: 64, characters: 1024 * 1024 } })
   const [slow, other] = [await admitted(), await admitted()]
   for (const it of [slow, other]) it?.subscribe('1', EVENTS)
@@ -218,7 +218,7 @@ test('a request that is no handshake is refused, and a connection that is reset 
   for (const head of [
     'GET /graphql HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
     'POST /graphql HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
-    'GET /graphql HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n',
+    `GET /graphql HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ${'x'.repeat(22)}==\r\nSec-WebSocket-Version: 7\r\n\r\n`,
     'GET http://[ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
     `GET /graphql HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`,
   ]) {
@@ -231,6 +231,14 @@ test('a request that is no handshake is refused, and a connection that is reset 
     socket.write(head)
     await once(socket, 'close')
     expect(answer).toMatch(/^HTTP\/1.1 4\d\d /)
+    if (!head.includes('Upgrade: websocket')) continue
+    const [headers = '', body = ''] = answer.split('\r\n\r\n')
+    expect(JSON.parse(body)).toMatchObject({ error: { retryable: false } })
+    expect(headers).toContain('application/json')
+    if (head.includes('/graphql')) {
+      expect(answer).toContain('BAD_INPUT')
+      expect(headers).toContain('sec-websocket-version: 13')
+    }
   }
   for (let i = 0; i < 20; i++) {
     const socket = connect(rig.http.port, '127.0.0.1')

@@ -1,5 +1,5 @@
 import type { Actor } from '@berth/platform/actor'
-import { DomainError, toGraphQLError } from '@berth/platform/errors'
+import { DomainError } from '@berth/platform/errors'
 import { codeOfErrors, operationCounter } from '@berth/platform/graphql-http'
 import { newUuid } from '@berth/platform/ids'
 import type { Log } from '@berth/platform/log'
@@ -12,12 +12,14 @@ import {
   type OperationDefinitionNode,
 } from 'graphql'
 import type { Admit } from '../admit/admit.ts'
-import { type Documents, operationOf } from '../admit/documents.ts'
+import { operationOf } from '../admit/documents.ts'
+import type { ReadDocument } from '../admit/reading.ts'
 import type { Standing } from '../authentication/standing.ts'
 import { type GatewayContext, newTraceparent } from '../context.ts'
-import { textOf } from '../federation/answer-text.ts'
+import { shownErrors, textOf } from '../federation/answer-text.ts'
+import type { Answer } from '../federation/answers.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import type { Answer, Executor } from '../federation/executor.ts'
+import type { Executor } from '../federation/executor.ts'
 import type { OpenSubscription } from '../subscriptions/open.ts'
 import type { Planner } from '../subscriptions/plan.ts'
 import type { LiveOperation } from './live-operation.ts'
@@ -72,7 +74,7 @@ export type Operations = {
  * passes the same `admit` as one over HTTP.
  */
 export function createOperations({
-  documents,
+  readDocument,
   admit,
   planner,
   executor,
@@ -80,7 +82,7 @@ export function createOperations({
   log,
   metrics,
 }: {
-  documents: Pick<Documents, 'open'>
+  readDocument: ReadDocument
   admit: Admit
   planner: Planner
   executor: Pick<Executor, 'execute'>
@@ -98,14 +100,14 @@ export function createOperations({
     async prepare(request, caller, of) {
       const { query: source, operationName = null } = request
       const context = await contextOf(request, caller, of)
-      const document = documents.open(source)
+      const document = await readDocument(source, context)
       const definition = operationOf(document, operationName)
       const variables = request.variables ?? NO_VARIABLES
       const { idempotencyKey } = context
       await admit({ document, definition, variables, idempotencyKey }, context)
 
       if (definition.operation === 'subscription') {
-        const plan = planner(document, definition)
+        const plan = planner(document, definition, context)
         return {
           document,
           definition,
@@ -127,8 +129,7 @@ export function createOperations({
         },
       }
     },
-    shown: (errors, of) =>
-      errors.flatMap(causesOf).map((error) => toGraphQLError(error, of).toJSON()),
+    shown: (errors, of) => shownErrors(errors.flatMap(causesOf), of),
     refused: (errors) => counted.inc({ type: 'none', code: codeOfErrors(errors) }),
   }
 

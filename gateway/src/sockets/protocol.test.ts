@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 import { createActor } from '@berth/platform/actor'
 import { DomainError } from '@berth/platform/errors'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import { type FaceRig, openFaceRig, type RawClient, rawClient } from './test-rig.ts'
+import { type FaceRig, openFaceRig, type RawClient, rawClient } from './faces.test-kit.ts'
 
 const EVENTS = 'subscription { events }'
 const LIMIT = 100

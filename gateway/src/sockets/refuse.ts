@@ -4,7 +4,12 @@ import { newUuid } from '@berth/platform/ids'
 import type { Log } from '@berth/platform/log'
 
 /** Answers a request to upgrade, as any route answers that speaks no GraphQL, and lets go of it. */
-export function refuse(socket: Duplex, error: unknown, log: Log): void {
+export function refuse(
+  socket: Duplex,
+  error: unknown,
+  log: Log,
+  more: Readonly<Record<string, string>> = {},
+): void {
   // The HTTP server has let go of it: a reset would otherwise end the process.
   socket.on('error', () => socket.destroy())
   socket.once('finish', () => socket.destroy())
@@ -13,6 +18,7 @@ export function refuse(socket: Duplex, error: unknown, log: Log): void {
   const { status, headers, body } = toHttp(error, requestId)
   const text = JSON.stringify(body)
   const lines = Object.entries({
+    ...more,
     ...headers,
     connection: 'close',
     'content-type': 'application/json; charset=utf-8',

@@ -5,6 +5,7 @@ import type { RequestParams } from 'graphql-sse'
 import type { EventStream } from './event-stream.ts'
 import type { Envelope, LiveOperation } from './live-operation.ts'
 import type { Operations, Prepared } from './operations.ts'
+import { MAX_ID_LENGTH } from './session.ts'
 
 /** One request of graphql-sse's protocol, and the stream that it is about. */
 export type Exchange = {
@@ -24,8 +25,6 @@ export type Runnable = {
 
 export type Run = { run(): LiveOperation }
 
-/** Sent back with each answer, so that a long one would make every answer long. */
-const MAX_ID_LENGTH = 256
 /** With an operation in it, for the library to look at where there is none. */
 const NOTHING = parse('{ __typename }')
 

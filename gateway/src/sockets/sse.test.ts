@@ -1,19 +1,24 @@
 import { once } from 'node:events'
+import type { IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
 import { DomainError } from '@berth/platform/errors'
 import { createClient } from 'graphql-sse'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { createForwarding } from '../standalone/forwarded.ts'
+import { type FaceRig, openFaceRig } from './faces.test-kit.ts'
 import type { FaceLimits } from './faces.ts'
-import { type FaceRig, openFaceRig } from './test-rig.ts'
 
 const EVENTS = 'subscription ($after: String) { events(after: $after) }'
 const JSON_TYPE = { 'content-type': 'application/json' }
 const TOKEN = 'x-graphql-event-stream-token'
 
 let rig: FaceRig
-async function open(limits: FaceLimits = {}): Promise<void> {
+async function open(
+  limits: FaceLimits = {},
+  of: Omit<Parameters<typeof openFaceRig>[0], 'limits'> = {},
+): Promise<void> {
   await rig[Symbol.asyncDispose]()
-  rig = await openFaceRig({ limits })
+  rig = await openFaceRig({ limits, ...of })
 }
 beforeEach(async () => {
   rig = await openFaceRig()
@@ -182,6 +187,39 @@ test('a reserved stream is its owner’s alone', async () => {
   await expect.poll(() => rig.streams.length).toBe(0)
   expect((await call('POST', { ...post, authorization: 'Bearer a' }, body)).status).toBe(404)
 })
+
+test.each([
+  ['Bearer first:a', 'Bearer second:a', 202],
+  ['Bearer first:a', 'Bearer second:b', 404],
+  ['Bearer first:a', 'Bearer other:a', 404],
+  ['Bearer key:a', 'Bearer key:a', 202],
+  ['Bearer key:a', 'Bearer key:b', 404],
+  ['Bearer first:a', 'Bearer key:a', 404],
+])('a stream that %s has reserved, asked over by %s: %i', async (by, authorization, status) => {
+  await open({ initMs: 300 })
+  const token = await (await call('PUT', { authorization: by })).text()
+  const headers = { ...JSON_TYPE, [TOKEN]: token, authorization }
+  const body = { query: EVENTS, extensions: { operationId: '1' } }
+  expect((await call('POST', headers, body)).status).toBe(status)
+})
+
+test.each([true, false])(
+  'where headers are all that is known, a stream is of those who send the same (shared: %s)',
+  async (isShared) => {
+    const forwarding = createForwarding(['x-user'], { isShared })
+    const credentialsFor = (headers: IncomingHttpHeaders) => {
+      const credentials = forwarding(headers)
+      return () => credentials
+    }
+    await open({ initMs: 300 }, { credentialsFor })
+    const token = await (await call('PUT', { 'x-user': 'one' })).text()
+    const headers = { ...JSON_TYPE, [TOKEN]: token }
+    const body = { query: EVENTS, extensions: { operationId: '1' } }
+    expect((await call('POST', { ...headers, 'x-user': 'two' }, body)).status).toBe(404)
+    expect((await call('POST', headers, body)).status).toBe(404)
+    expect((await call('POST', { ...headers, 'x-user': 'one' }, body)).status).toBe(202)
+  },
+)
 
 test('what is asked for before the stream is connected waits for it; what nobody connects to ends', async () => {
   await open({ initMs: 400 })

@@ -6,26 +6,24 @@ import type { HttpHandler, HttpReply, HttpRequest, Routes } from '@berth/platfor
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import { createHandler, type Handler, type OperationArgs } from 'graphql-sse'
+import { presentedBy } from '../authentication/presented.ts'
 import type { Standing, Standings } from '../authentication/standing.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import { preflight, withCors } from '../http/cors.ts'
-import type { SessionLimits } from '../subscriptions/session.ts'
+import { clientIpOf } from '../http/client-ip.ts'
+import { createPreflight, withCors } from '../http/cors.ts'
 import type { QueueLimits } from './client-queue.ts'
 import type { Connections } from './connections.ts'
 import { EventStream } from './event-stream.ts'
 import type { Operations } from './operations.ts'
+import type { SessionLimits } from './session.ts'
 import { createSseOperations, type Exchange, type Run } from './sse-operations.ts'
+import { checkPreflighted, messageOf, Refusal, TOKEN_HEADER } from './sse-refusals.ts'
 
 export type EventStreams = {
   readonly routes: Routes
   /** Ends every stream: its client connects elsewhere, and resumes. */
   close(): void
 }
-
-const TOKEN_HEADER = 'x-graphql-event-stream-token'
-/** Any of them makes a browser ask first, whichever page sends it. */
-const PREFLIGHTED = ['apollo-require-preflight', 'x-apollo-operation-name', TOKEN_HEADER]
-const JSON_TYPE = /^application\/json\s*(;|$)/i
 
 /**
  * Subscriptions over server-sent events, at `/graphql/stream`, for clients that cannot open
@@ -42,6 +40,7 @@ export function createEventStreams({
   connections,
   credentialsFor,
   allowedOrigins,
+  forwardedHeaders,
   limits,
   log,
   metrics,
@@ -51,6 +50,8 @@ export function createEventStreams({
   connections: Connections
   credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials
   allowedOrigins: readonly string[]
+  /** That pages of those may send as well. */
+  forwardedHeaders: readonly string[]
   limits: SessionLimits & { readonly queue: QueueLimits }
   log: Log
   metrics: Metrics
@@ -79,7 +80,7 @@ export function createEventStreams({
   const serve: HttpHandler = async (request, reply) => {
     try {
       const { method, headers } = request
-      checkOrigin(request)
+      checkPreflighted(request)
       // Before anything is opened for it; the library would make any failure of it a 400.
       if (method === 'POST') await request.body()
       const token = headers[TOKEN_HEADER]
@@ -101,7 +102,7 @@ export function createEventStreams({
       'POST /graphql/stream': handler,
       'PUT /graphql/stream': handler,
       'DELETE /graphql/stream': handler,
-      'OPTIONS /graphql/stream': withCors(allowedOrigins, preflight),
+      'OPTIONS /graphql/stream': withCors(allowedOrigins, createPreflight(forwardedHeaders)),
     },
     close() {
       for (const it of [...streams]) it.close('UNAVAILABLE')
@@ -138,10 +139,12 @@ export function createEventStreams({
   /** A request that belongs to a stream: its connection, or an operation over it. */
   async function continueOn(token: string, request: HttpRequest, reply: HttpReply): Promise<void> {
     const stream = byToken.get(token)
-    const standing = await standings.open(presentedBy(request), request.log)
+    const standing = await standings.open(presentedOver(request), request.log)
     try {
       // To whom it does not belong, it does not exist.
-      if (!stream || stream.isClosed || !stream.isOf(await standing.actor())) {
+      const actor = await standing.actor()
+      const credentials = credentialsFor(request.headers)(actor)
+      if (!stream || stream.isClosed || !(await stream.isOf(actor, credentials))) {
         throw new DomainError('NOT_FOUND', 'This event stream has ended: reserve another')
       }
     } finally {
@@ -154,11 +157,11 @@ export function createEventStreams({
   }
 
   async function openStream(request: HttpRequest, token: string | null = null) {
-    const clientIp = clientIpOf(request)
+    const clientIp = clientIpOf(request.raw)
     const place = connections.enter(clientIp, 'sse')
     let standing: Standing | undefined
     try {
-      standing = await standings.open(presentedBy(request), request.log)
+      standing = await standings.open(presentedOver(request), request.log)
       const actor = await standing.actor()
       place.take(actor)
       const credentialsOf = credentialsFor(request.headers)
@@ -237,36 +240,6 @@ export function createEventStreams({
   }
 }
 
-/** A status of the protocol's, with a code of the closed list. */
-class Refusal extends Error {
-  readonly status: number
-
-  constructor(status: number, message: string) {
-    super(message, { cause: new DomainError(REFUSALS[status] ?? 'BAD_INPUT', message) })
-    this.status = status
-  }
-}
-
-const REFUSALS: Readonly<Record<number, 'NOT_FOUND' | 'CONFLICT' | 'INTERNAL'>> = {
-  404: 'NOT_FOUND',
-  409: 'CONFLICT',
-  500: 'INTERNAL',
-}
-
-/**
- * What another page could send without being asked for leave is refused, as at `/graphql`.
- *
- * @throws {Refusal}
- */
-function checkOrigin({ method, headers }: HttpRequest): void {
-  if (method === 'POST' && !JSON_TYPE.test(headers['content-type'] ?? '')) {
-    throw new Refusal(415, 'The body is application/json')
-  }
-  if (method === 'GET' && !PREFLIGHTED.some((it) => headers[it])) {
-    throw new Refusal(400, `Send one of these headers with a GET: ${PREFLIGHTED.join(', ')}`)
-  }
-}
-
 function acceptsEvents({ headers: { accept = '' } }: HttpRequest): boolean {
   return accept.includes('text/event-stream')
 }
@@ -279,22 +252,6 @@ function headerOf(request: HttpRequest, name: string): string | undefined {
   return Array.isArray(value) ? value.join('\n') : value
 }
 
-function presentedBy(request: HttpRequest) {
-  const { authorization, 'berth-organization': organization } = request.headers
-  const organizationId = typeof organization === 'string' && organization ? organization : undefined
-  return { authorization, organizationId, clientIp: clientIpOf(request) }
-}
-
-function clientIpOf({ raw }: HttpRequest): string {
-  return raw.socket.remoteAddress ?? 'unknown'
-}
-
-/** What the library has to say, out of the JSON that it says it in. */
-function messageOf(body: string | null): string {
-  try {
-    const { errors } = JSON.parse(body ?? '') as { errors: { message: string }[] }
-    return errors[0]?.message ?? 'The request is malformed'
-  } catch {
-    return 'The request is malformed'
-  }
+function presentedOver(request: HttpRequest) {
+  return presentedBy(request.headers, clientIpOf(request.raw), 'http')
 }

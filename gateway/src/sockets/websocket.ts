@@ -7,12 +7,14 @@ import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import { CloseCode, handleProtocols } from 'graphql-ws'
 import { type RawData, type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
+import { presentedBy } from '../authentication/presented.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import type { SessionServer } from '../subscriptions/session.ts'
+import { clientIpOf } from '../http/client-ip.ts'
 import { type Carrier, ClientQueue, QUEUE_LIMITS, type QueueLimits } from './client-queue.ts'
 import type { Connections, Place } from './connections.ts'
 import { MESSAGE_RATE, MessageMeter, type MessageRate } from './message-rate.ts'
 import { refuse } from './refuse.ts'
+import type { SessionServer } from './session.ts'
 import { createSweep, type Swept } from './sweep.ts'
 
 export type SocketLimits = {
@@ -34,6 +36,8 @@ export const SOCKET_LIMITS: SocketLimits = Object.freeze({
 })
 
 const PATH = '/graphql'
+/** RFC 6455, section 4.4: what a client that speaks another one is told. */
+const VERSION = Object.freeze({ 'sec-websocket-version': '13' })
 const SERVICE_RESTART = 1012
 
 /**
@@ -75,6 +79,15 @@ export function serveWebSockets({
     handleProtocols,
   }
   const sockets = new WebSocketServer(options)
+  // The server of WebSockets would answer by itself, in HTML.
+  sockets.on('wsClientError', ({ message }, socket) =>
+    refuse(
+      socket,
+      new DomainError('BAD_INPUT', `No WebSocket handshake: ${message}`),
+      log,
+      VERSION,
+    ),
+  )
   let isDraining = false
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -130,7 +143,6 @@ export function serveWebSockets({
     }
     const client = new SocketClient(socket, duplex, end, limits, log)
     const { queue } = client
-    const { authorization, 'berth-organization': organizationId } = request.headers
     closed = sessions.opened(
       {
         protocol: socket.protocol,
@@ -140,11 +152,9 @@ export function serveWebSockets({
         onPing: (payload) => client.answerPing(payload),
       },
       {
+        ...presentedBy(request.headers, clientIpOf(request), 'websocket'),
         queue,
         place,
-        clientIp: clientIpOf(request),
-        authorization,
-        organizationId: Array.isArray(organizationId) ? undefined : organizationId,
         credentialsOf: credentialsFor(request.headers),
         close: end,
       },
@@ -279,8 +289,4 @@ const CLOSE_CODES = new Set<number>([
 /** A client may close with any code of thousands: those are one. */
 function knownCode(code: number): string {
   return CLOSE_CODES.has(code) ? String(code) : 'other'
-}
-
-function clientIpOf(request: IncomingMessage): string {
-  return request.socket.remoteAddress ?? 'unknown'
 }

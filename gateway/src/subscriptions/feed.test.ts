@@ -4,7 +4,8 @@ import { type FormattedExecutionResult, GraphQLError, type GraphQLFormattedError
 import { expect, test, vi } from 'vitest'
 import type { SubgraphAnswer } from '../federation/answers.ts'
 import { createFeed, type FeedOptions } from './feed.ts'
-import { IN_DOUBT, openSource, type SourceOptions } from './source.ts'
+import { openSource, type SourceOptions } from './source.ts'
+import { IN_DOUBT } from './upstream-errors.ts'
 import type { Sink } from './upstreams.ts'
 
 const DURABLE = { afterVariable: 'after_', cursorName: 'cursor_', fieldName: 'changed' }
@@ -229,6 +230,34 @@ test('one that can never be read ends the stream in the end, at the position bef
   expect(opened).toHaveLength(21)
 })
 
+test.each(['FORBIDDEN', 'UNAUTHENTICATED'])(
+  'an event that the owner refuses, %s, ends the stream, so that nothing is passed over unseen',
+  async (code) => {
+    for (const durable of [DURABLE, null]) {
+      const { stream, opened } = await open({ durable })
+      await until(() => expect(opened).toHaveLength(1))
+      const [upstream] = opened
+      upstream?.sink.next(event('c1'))
+      const error = { message: 'No', path: ['allocationUpdated'], extensions: { code } }
+      upstream?.sink.next({ data: null, errors: [error] } as never)
+      upstream?.sink.next(event('c3'))
+      expect(await take(stream, 1)).toEqual(['c1'])
+      await expect(stream.next()).rejects.toMatchObject({ code })
+      expect(upstream?.stop).toHaveBeenCalled()
+    }
+  },
+)
+
+test('a part of an event that is refused is told with the rest of it', async () => {
+  const { stream, opened } = await open({ durable: DURABLE })
+  const path = ['allocationUpdated', 'secret']
+  const error = { message: 'No', path, extensions: { code: 'FORBIDDEN' } }
+  opened.at(-1)?.sink.next({ ...event('c1'), errors: [error] } as never)
+  opened.at(-1)?.sink.next(event('c2'))
+  expect(await stream.next()).toMatchObject({ errors: [{ message: 'No' }] })
+  expect(await take(stream, 1)).toEqual(['c2'])
+})
+
 test('one that will not pass is told in its place, and so is any of a stream without positions', async () => {
   for (const [durable, code] of [
     [DURABLE, 'NOT_FOUND'],
@@ -420,20 +449,22 @@ async function open({ hydrate, ...options }: Options) {
   const begun: string[] = []
   let read = 0
   const durable = options.durable ?? null
-  const source = openSource({
-    service: 'owner',
-    after: null,
-    isAccepted: false,
-    onOver: () => undefined,
-    authorize: async () => ({ renewInMs: 3_600_000, subscribe: subscriber(opened) }),
-    log,
-    backoff: { baseMs: 1, maxMs: 5 },
-    ...options,
-    durable,
-  })
+  const openAt = (after: string | null) =>
+    openSource({
+      service: 'owner',
+      isAccepted: false,
+      onOver: () => undefined,
+      authorize: async () => ({ renewInMs: 3_600_000, subscribe: subscriber(opened) }),
+      log,
+      backoff: { baseMs: 1, maxMs: 5 },
+      ...options,
+      after,
+      durable,
+    })
+  const source = openAt(options.after ?? null)
   const feed = createFeed(
     {
-      source,
+      from: { first: source, left: () => undefined, resume: openAt, rejoin: () => null },
       isDurable: durable !== null,
       async hydrate(event) {
         const { data, errors = [] } = hydrate

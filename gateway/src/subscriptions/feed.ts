@@ -7,7 +7,8 @@ import { type Backoff, type Hydrate, patiently } from './patience.ts'
 import type { Source } from './source.ts'
 
 export type FeedOptions = {
-  readonly source: Source
+  /** Where it begins. */
+  readonly from: FeedSources
   readonly isDurable: boolean
   readonly hydrate: Hydrate
   /** By which the errors in answers are told and logged. */
@@ -31,58 +32,122 @@ export type FeedListener = {
   onEnd(error?: unknown): void
 }
 
+/** Which sources a feed hears, one after the other. */
+export type FeedSources = {
+  readonly first: Source
+  /** It does not keep up, and hears the one that it heard no more. */
+  left(): void
+  /** One of its own, after the last event that it has. */
+  resume(after: string | null): Source
+  /**
+   * One that may be shared again, be it the feed's own; null while the one that others share has told
+   * neither exactly the events up to this position nor those up to the one before.
+   */
+  rejoin(position: string, before: string | null): Source | null
+}
+
 /** A source's events, hydrated in its order and made text, once for all who take them. */
-export type Feed = { close(): void }
+export type Feed = {
+  /** What it hears now; null while it does not keep up. */
+  readonly source: Source | null
+  close(): void
+}
 
 type Received = { readonly event: FormattedExecutionResult; readonly position: string | null }
 type Output = { readonly position: string | null; readonly text: string }
 
 /**
- * It waits for nobody who takes its outputs. When hydration does not keep up with the owner, a
- * durable source is left at its position until it does; without positions events are dropped.
+ * It waits for nobody who takes its outputs, and nobody for it: when hydration does not keep up with
+ * the owner, a durable feed leaves its source to the others who hear it, and goes on after its position,
+ * by a source of its own, once there is room; without positions events are dropped.
  */
 export function createFeed(options: FeedOptions, listener: FeedListener): Feed {
-  const { source, isDurable, request, backoff, maxQueued } = options
+  const { from, isDurable, request, backoff, maxQueued } = options
   const ended = new AbortController()
   const patience = { withinMs: options.hydrateWithinMs, backoff, signal: ended.signal }
   const hydrate = isDurable ? patiently(options.hydrate, patience) : options.hydrate
-  const holder = {}
-  let isHolding = false
+  let source: Source | null = null
+  let unhear: (() => void) | undefined
+  /** After the last event that it has. */
+  let last: string | null = null
+  /** Of one that it has already, and will be told once more. */
+  let again: string | null = null
+  /** It left its source, and has one of its own. */
+  let isApart = false
 
   const queue = createOrderedQueue<Received, Output>(answer, {
     emit({ position, text }) {
       listener.onOutput(position, text)
-      if (isHolding && queue.size <= maxQueued / 2) release()
+      if (source === null && queue.size <= maxQueued / 2) resume()
     },
     onEnd(error) {
       leave()
       listener.onEnd(error)
     },
   })
-  const unhear = source.hear({
-    onBegin: listener.onBegin,
-    onTrouble: listener.onTrouble,
-    onEvent(event, position) {
-      if (!isDurable && queue.size >= maxQueued) {
-        options.onDrop()
-        return
-      }
-      queue.push({ event, position })
-      if (isDurable && !isHolding && queue.size >= maxQueued) {
-        isHolding = true
-        source.hold(holder)
-      }
-    },
-    onEnd(error) {
-      listener.onClosing()
-      queue.end(error)
-    },
-  })
+  hear(from.first)
   return {
+    get source() {
+      return source
+    },
     close() {
       leave()
       queue.clear()
     },
+  }
+
+  function hear(next: Source): void {
+    unhear?.()
+    source = next
+    unhear = next.hear({
+      onBegin: listener.onBegin,
+      onTrouble: listener.onTrouble,
+      onEvent: receive,
+      onEnd(error) {
+        listener.onClosing()
+        queue.end(error)
+      },
+    })
+  }
+
+  function receive(event: FormattedExecutionResult, position: string | null): void {
+    if (!isDurable) {
+      if (queue.size < maxQueued) queue.push({ event, position })
+      else options.onDrop()
+      return
+    }
+    if (again !== null && position === again) {
+      again = null
+      return
+    }
+    const before = last
+    last = position
+    queue.push({ event, position })
+    if (queue.size >= maxQueued) pause()
+    else if (isApart && position !== null) rejoin(position, before)
+  }
+
+  function pause(): void {
+    isApart = true
+    again = null
+    source = null
+    unhear?.()
+    unhear = undefined
+    from.left()
+  }
+
+  function resume(): void {
+    if (!ended.signal.aborted) hear(from.resume(last))
+  }
+
+  /** Sources that have the same position tell the same from there on. */
+  function rejoin(position: string, before: string | null): void {
+    const shared = from.rejoin(position, before)
+    if (shared === null) return
+    isApart = false
+    if (shared === source) return
+    if (shared.position !== position) again = position
+    hear(shared)
   }
 
   async function answer({ event, position }: Received): Promise<Output> {
@@ -97,14 +162,9 @@ export function createFeed(options: FeedOptions, listener: FeedListener): Feed {
     }
   }
 
-  function release(): void {
-    isHolding = false
-    source.release(holder)
-  }
-
   function leave(): void {
     ended.abort()
-    unhear()
-    if (isHolding) release()
+    unhear?.()
+    unhear = undefined
   }
 }

@@ -3,8 +3,9 @@ import type { Metrics } from '@berth/platform/metrics'
 import type { Credentials } from '../federation/credentials.ts'
 import type { Member } from './member.ts'
 import type { Operation } from './operation.ts'
-import { createRing, type Ring, type RingLimits } from './ring.ts'
-import { notAnswering, OPEN_ATTEMPTS, type Source } from './source.ts'
+import type { Ring } from './ring.ts'
+import { OPEN_ATTEMPTS, type Source } from './source.ts'
+import { notAnswering } from './upstream-errors.ts'
 
 /**
  * Those for whom the same is to be made of each event of the same source: it is made once, and its
@@ -44,9 +45,8 @@ const NEW_MS = 30_000
 /** @param onUnused called when it has no members, or nobody who vouches for it any more */
 export function createGroup(
   of: Pick<Group, 'operation' | 'credentials' | 'actor'>,
-  { ring: limits, onUnused }: { ring?: RingLimits; onUnused: (group: Group) => void },
+  { ring, onUnused }: { ring: Ring; onUnused: (group: Group) => void },
 ): Group {
-  const ring = createRing(limits)
   const live = new Set<Member>()
   const others = new Set<Member>()
   /** Of those who are new while the owner does not answer: its failures and the time, when they came. */
@@ -125,6 +125,10 @@ export function streamMetrics(metrics: Metrics) {
       'berth_stream_splices_total',
       'Subscriptions that went over to the shared stream, by where they were before',
       ['from'],
+    ),
+    ringBytes: metrics.gauge(
+      'berth_stream_ring_bytes',
+      'Characters of answers that groups keep for those who are a little behind',
     ),
     dropped: metrics.counter(
       'berth_stream_events_dropped_total',

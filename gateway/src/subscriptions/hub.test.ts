@@ -1,4 +1,5 @@
 import { DomainError } from '@berth/platform/errors'
+import { print } from 'graphql'
 import { afterEach, expect, test, vi } from 'vitest'
 import { testSupergraph } from '../../test-subgraphs/sdl.ts'
 import {
@@ -9,8 +10,8 @@ import {
   person,
   standing,
   type TestClient,
-} from './memory-owner.ts'
-import { storm } from './storm.ts'
+} from './memory-owner.test-kit.ts'
+import { storm } from './storm.test-kit.ts'
 
 const UPDATES = `subscription ($after: String) {
   allocationUpdated(after: $after) { event { sequence } allocation { id cost { amount } } }
@@ -73,6 +74,80 @@ test('the same asked of the owner is one upstream, though different things are m
   const upstreams = new Set(owner.opened.map((o) => o.query)).size
   expect(owner.opened).toHaveLength(upstreams)
   expect(it.hydrated).toHaveLength(6)
+})
+
+test('a group whose hydration is slow holds up no other that shares its upstream, and loses nothing', async () => {
+  const { owner, it, join } = open({ limits: { maxQueued: 20 } })
+  const query = (alias: string) => `subscription {
+    allocationUpdated { allocation { id cost { ${alias}: amount } } }
+  }`
+  const mayGoOn = Promise.withResolvers<void>()
+  const { hydrate } = it.executor()
+  vi.spyOn(it.executor(), 'hydrate').mockImplementation(async (event, of) => {
+    if (print(of.definition).includes('slow')) await mayGoOn.promise
+    return hydrate(event, of)
+  })
+  const fast = join(query('fast'), 1)
+  const slow = join(query('slow'), 2)
+  await served(owner, 1)
+  expect(owner.opened).toHaveLength(1)
+  // No faster than the fast one is.
+  for (let n = 1; n <= 200; n++) {
+    owner.publish(10)
+    await until(() => expect(fast.texts).toHaveLength(10 * n))
+  }
+  expect(fast.numbers).toEqual(upTo(2_000))
+  // It is left where it is, and not opened again before there is room.
+  expect([slow.texts.length, owner.opened.length, owner.openCount]).toEqual([0, 1, 1])
+  // Who comes now is held up by it as little.
+  const third = join(query('third'), 3)
+  await turn()
+  owner.publish(10)
+  await until(() => expect(third.numbers).toEqual(upTo(2_010).slice(2_000)))
+
+  mayGoOn.resolve()
+  await until(() => expect(slow.texts).toHaveLength(2_010))
+  expect(slow.numbers).toEqual(upTo(2_010))
+  // Where it has come to what is shared, it has no upstream of its own any more.
+  await until(() => {
+    owner.publish()
+    expect(owner.openCount).toBe(1)
+  })
+  // Nor if each had to leave.
+  owner.publish(500)
+  await until(() => {
+    owner.publish()
+    expect(owner.openCount).toBe(1)
+  })
+  await until(() => {
+    const { numbers } = fast
+    expect(numbers.length).toBeGreaterThan(2_511)
+    expect([numbers, slow.numbers]).toEqual([upTo(numbers.length), upTo(numbers.length)])
+    expect(third.numbers).toEqual(numbers.slice(2_000))
+  })
+  expect([fast, slow, third].flatMap((c) => c.endings)).toEqual([])
+  for (const client of [fast, slow, third]) client.close()
+  expect(owner.openCount).toBe(0)
+})
+
+test('a group that is alone is left at its position while its hydration does not keep up', async () => {
+  const { owner, it, join } = open({ limits: { maxQueued: 8 } })
+  const mayGoOn = Promise.withResolvers<void>()
+  const { hydrate } = it.executor()
+  vi.spyOn(it.executor(), 'hydrate').mockImplementation(async (event, of) => {
+    await mayGoOn.promise
+    return hydrate(event, of)
+  })
+  const client = join(INBOX, 1)
+  await served(owner, 1)
+  owner.publish(100)
+  await until(() => expect(owner.openCount).toBe(0))
+  owner.cut()
+  it.concern({ kind: 'policy', id: '*' })
+  mayGoOn.resolve()
+  await until(() => expect(client.numbers).toEqual(upTo(100)))
+  client.close()
+  expect(owner.openCount).toBe(0)
 })
 
 test('the variables of an operation are part of what is shared, where it begins is not', async () => {
@@ -427,9 +502,11 @@ test('another graph: what is still valid goes on, durable by its position, the r
         '$1BILLING',
       ),
   )
-  expect(ticks.endings).toMatchObject([
-    { code: 'BAD_INPUT', message: expect.stringMatching(/ticks/) },
-  ])
+  await until(() => {
+    expect(ticks.endings).toMatchObject([
+      { code: 'BAD_INPUT', message: expect.stringMatching(/ticks/) },
+    ])
+  })
   owner.publish(5)
   doubtful.standing.set(person(1))
   await until(() => {
@@ -444,6 +521,77 @@ test('another graph: what is still valid goes on, durable by its position, the r
   expect(anew).not.toContain(owner.opened[0]?.query)
   expect(anew.length).toBeGreaterThan(0)
   expect(anew.filter((query) => /\bname\b/.test(query))).toEqual([])
+})
+
+test('another graph is gone over to in slices: meanwhile every stream goes on, and nobody is told by the old one', async () => {
+  const { owner, it, join } = open()
+  const query = (n: number) => `subscription {
+    allocationUpdated(allocationId: "${n}") { allocation { id name } }
+  }`
+  const clients = Array.from({ length: 30 }, (_, n) => join(query(n), n))
+  clients.push(join(LESS, 30))
+  await served(owner, 31)
+  owner.publish(5)
+  await until(() => expect(clients.every((c) => c.texts.length === 5)).toBe(true))
+  const graph = it.graphOf(
+    testSupergraph().replace(
+      /(\ntype Allocation\n[\s\S]*?\n {2}name: String! @join__field\(graph: )ALLOCATIONS/,
+      '$1BILLING',
+    ),
+    2,
+  )
+  const reopened = vi.spyOn(graph.documents, 'open')
+  // As if each of them took long.
+  let ms = performance.now()
+  const now = vi.spyOn(performance, 'now').mockImplementation(() => {
+    ms += 3
+    return ms
+  })
+  it.hub.reload(graph)
+  now.mockRestore()
+  expect(reopened.mock.calls.length).toBeLessThan(5)
+  // Who comes in the midst of it is told by the new graph, and those who were there with them.
+  const late = join(LESS, 31)
+  owner.publish(5)
+  await until(() => expect(late.numbers).toEqual([6, 7, 8, 9, 10]))
+  expect(versions(late)).toEqual([2])
+  await until(() => {
+    for (const client of clients) expect(client.numbers).toEqual(upTo(10))
+  })
+  // Each text once, and that of the late one by itself: it was sent anew.
+  await until(() => expect(reopened).toHaveBeenCalledTimes(32))
+  await turn()
+  owner.publish(5)
+  await until(() => {
+    for (const client of clients) expect(client.numbers).toEqual(upTo(15))
+  })
+  for (const { texts } of clients) expect(JSON.parse(texts.at(-1) ?? '').data.version).toBe(2)
+  expect([...clients, late].flatMap((c) => c.endings)).toEqual([])
+  expect(await it.metric('berth_stream_groups')).toBe(31)
+})
+
+test('a group of one person keeps little: it is of use to nobody else', async () => {
+  const { owner, it, join } = open()
+  const own = join(INBOX, 1)
+  await served(owner, 1)
+  owner.publish(100)
+  await until(() => expect(own.texts).toHaveLength(100))
+  const kept = own.texts.slice(-16).join('').length
+  expect(await it.metric('berth_stream_ring_bytes')).toBe(kept)
+})
+
+test('what groups keep is bounded for all of them together, and given back', async () => {
+  const { owner, it, join } = open({ limits: { maxRingBytes: 2_000 } })
+  owner.publish(100)
+  const clients = [0, 1, 2].map((n) => join(UPDATES, n, { roles: [`role-${n}`], after: 'c0' }))
+  await until(() => expect(clients.map((c) => c.numbers)).toEqual([1, 2, 3].map(() => upTo(100))))
+  owner.publish(100)
+  await until(() => expect(clients.map((c) => c.numbers)).toEqual([1, 2, 3].map(() => upTo(200))))
+  const bytes = await it.metric('berth_stream_ring_bytes')
+  expect(bytes).toBeGreaterThan(0)
+  expect(bytes).toBeLessThanOrEqual(2_000)
+  for (const client of clients) client.close()
+  expect(await it.metric('berth_stream_ring_bytes')).toBe(0)
 })
 
 test('random losses, doubts, moves and reconnections: each client has exactly what it missed', async () => {

@@ -1,33 +1,21 @@
 import { type Actor, narrow } from '@berth/platform/actor'
-import { DomainError } from '@berth/platform/errors'
 import { newUuid } from '@berth/platform/ids'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import type { Revocations } from '@berth/platform/revocations'
-import { type DocumentNode, type GraphQLSchema, validate } from 'graphql'
 import { type GatewayContext, newTraceparent } from '../context.ts'
 import type { SubgraphAnswer } from '../federation/answers.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import type { Executor } from '../federation/executor.ts'
-import { createFeed, type Feed, type FeedListener } from './feed.ts'
+import { createFeed, type Feed, type FeedListener, type FeedSources } from './feed.ts'
 import { createGroup, type Group, streamMetrics } from './group.ts'
 import { Member, type MemberHub, type Reading } from './member.ts'
 import type { OpenSubscription } from './open.ts'
 import { type Operation, operationOf, type Trace } from './operation.ts'
 import type { Backoff } from './patience.ts'
-import type { Planner } from './plan.ts'
-import type { RingLimits } from './ring.ts'
-import type { Source } from './source.ts'
+import { createRing, createRingBudget, RING_LIMITS, type RingLimits } from './ring.ts'
 import { createSources } from './sources.ts'
+import { createCurrent, inSlices, type StreamGraph } from './stream-graph.ts'
 import type { Upstreams } from './upstreams.ts'
-
-/** What streams need of a supergraph; replaced as one when it is reloaded. */
-export type StreamGraph = {
-  /** What clients see. */
-  readonly schema: GraphQLSchema
-  readonly planner: Planner
-  readonly executor: Pick<Executor, 'hydrate'>
-}
 
 export type StreamLimits = {
   readonly backoff?: Backoff
@@ -38,13 +26,16 @@ export type StreamLimits = {
   /** Backlogs that are read at once of one subgraph. */
   readonly maxCatchUps?: number
   readonly ring?: RingLimits
+  /** Characters of answers that all groups together keep. */
+  readonly maxRingBytes?: number
 }
 
 export type Hub = {
   readonly open: OpenSubscription
   /**
    * Goes over to another graph. What is open goes on, durable streams by their position; what is
-   * not valid any more ends, and says why.
+   * not valid any more ends, and says why. It is gone over to in slices: what has not been yet goes
+   * on as it was.
    */
   reload(graph: StreamGraph): void
   close(): void
@@ -55,7 +46,12 @@ const LIMITS = {
   hydrateWithinMs: 10_000,
   maxQueued: 256,
   maxCatchUps: 100,
+  ring: RING_LIMITS,
+  maxRingBytes: 128 * 1024 * 1024,
 }
+/** Of a ring that nobody else comes to: for its one member, while it is held or catches up. */
+const OWN_RING_ITEMS = 16
+
 /**
  * All open subscriptions. Whoever may share a stream, by the declared authority of what is asked,
  * shares it: one source at the owner, and one hydration of each event for all who ask alike. What a
@@ -87,10 +83,12 @@ export function createHub({
   const members = new Set<Member>()
   const groups = new Map<string, Group>()
   const sources = createSources({ upstreams, ...limits, log })
+  const ownRing = { ...limits.ring, maxItems: Math.min(OWN_RING_ITEMS, limits.ring.maxItems) }
+  const rings = createRingBudget(limits.maxRingBytes)
   let graph = first
-  /** What is wrong in this graph with documents of others. */
-  let problems = new WeakMap<DocumentNode, string | null>()
+  let current = createCurrent(first)
   let lastOwn = 0
+  let isClosed = false
 
   const unsubscribe = revocations?.subscribe(({ kind }) => {
     if (kind === 'policy') sources.reopen()
@@ -100,15 +98,18 @@ export function createHub({
     metrics,
     credentialsOf: ({ context }, actor) =>
       actor === context.actor ? context.credentials : credentialsOf(actor),
-    current,
+    current: (operation) => current(operation),
     groupOf(member, actor, credentials) {
       const { operation } = member
       const isOwn = operation.plan.authority === 'PERSON'
       const own = isOwn ? ` own ${++lastOwn}` : ''
       const key = JSON.stringify([operation.groupKey, credentials.sharingKey]) + own
+      const before = groups.get(key)
+      // Nobody is told by one graph what was admitted by the next one.
+      if (before) regraph(before)
       const known = groups.get(key)
       const group = known ?? openGroup(member, actor, credentials, key, own)
-      const source = sourceOf.get(group)
+      const source = feeds.get(group)?.source
       if (known && source && member.at.position === null && !member.isServed) {
         group.expectSoon(member, source)
       }
@@ -117,7 +118,7 @@ export function createHub({
     read,
     left: (member) => void members.delete(member),
   }
-  const sourceOf = new WeakMap<Group, Source>()
+  const feeds = new WeakMap<Group, Feed>()
 
   return {
     open(plan, variables, context, client) {
@@ -129,10 +130,14 @@ export function createHub({
     },
     reload(next) {
       graph = next
-      problems = new WeakMap()
-      for (const group of [...groups.values()]) regraph(group)
+      current = createCurrent(next)
+      const isOver = () => graph !== next || isClosed
+      inSlices([...groups.values()], { each: regraph, isOver }).catch((err: unknown) =>
+        log.error({ err }, 'going over to another graph'),
+      )
     },
     close() {
+      isClosed = true
       unsubscribe?.()
       for (const member of members) member.close()
     },
@@ -153,33 +158,38 @@ export function createHub({
     const group = createGroup(
       { operation, credentials, actor: narrow(actor, plan.authority) },
       {
-        ...(limits.ring ? { ring: limits.ring } : {}),
+        ring: createRing(own && plan.durable ? ownRing : limits.ring, rings),
         onUnused: () => {
           closing()
           feed?.close()
           for (const it of [...group.live, ...group.others]) it.abandon()
+          group.ring.close()
+          metrics.ringBytes.set(rings.bytes)
         },
       },
     )
     groups.set(key, group)
     metrics.groups.inc()
     const after = own ? member.at.position : null
-    const sharing = sources.share(group, {
+    const part = sources.share(group, {
       key: own && key,
       after,
       trace,
       isAccepted: member.isServed,
     })
-    const { source } = sharing
-    sourceOf.set(group, source)
-    if (source.position !== null) group.ring.beginAt(source.position)
-    feed = feedOf(group, source, sharing.trace, {
+    const { position } = part.first
+    if (position !== null) group.ring.beginAt(position)
+    feed = feedOf(group, part, part.trace, {
       onBegin: (position) => group.onBegin(position),
-      onOutput: (position, text) => group.onOutput(position, text),
+      onOutput(position, text) {
+        group.onOutput(position, text)
+        metrics.ringBytes.set(rings.bytes)
+      },
       onTrouble: (failures) => group.onTrouble(failures),
       onClosing: closing,
       onEnd: (error) => group.onEnd(error),
     })
+    feeds.set(group, feed)
     return group
 
     /** Once: nobody joins it from then on. */
@@ -187,7 +197,7 @@ export function createHub({
       if (group.isClosing) return
       group.isClosing = true
       groups.delete(key)
-      sharing.groups.delete(group)
+      part.left()
       metrics.groups.dec()
     }
   }
@@ -201,8 +211,15 @@ export function createHub({
       metrics.catchUps.inc({ subgraph: service })
       const trace = traceOf(member.context)
       const vouch = () => (member.actor === null ? null : group.credentials)
-      const source = sources.open(operation, { after, trace, isAccepted: member.isServed, vouch })
-      feed = feedOf(group, source, trace, {
+      const open = (from: string | null, isAccepted: boolean) =>
+        sources.open(operation, { after: from, trace, isAccepted, vouch })
+      const alone = {
+        first: open(after, member.isServed),
+        left: () => undefined,
+        resume: (from: string | null) => open(from, true),
+        rejoin: () => null,
+      }
+      feed = feedOf(group, alone, trace, {
         onBegin: () => undefined,
         onOutput: (position, text) => member.onRead(position, text),
         onTrouble: () => undefined,
@@ -219,7 +236,7 @@ export function createHub({
     }
   }
 
-  function feedOf(group: Group, source: Source, trace: Trace, listener: FeedListener): Feed {
+  function feedOf(group: Group, from: FeedSources, trace: Trace, listener: FeedListener): Feed {
     const { requestId } = trace
     const context: GatewayContext = {
       ...trace,
@@ -232,7 +249,7 @@ export function createHub({
     const { backoff, hydrateWithinMs, maxQueued } = limits
     return createFeed(
       {
-        source,
+        from,
         isDurable: group.operation.plan.durable !== null,
         hydrate(event: SubgraphAnswer) {
           metrics.hydrations.inc()
@@ -250,30 +267,8 @@ export function createHub({
     )
   }
 
-  /** The operation as the graph is by now. @throws {DomainError} when it is not valid any more */
-  function current(operation: Operation): Operation {
-    const { plan, variables } = operation
-    if (plan.schema === graph.schema) return operation
-    const { document, definition } = plan
-    const problem = problemIn(document)
-    if (problem) throw gone(problem)
-    try {
-      return operationOf(graph.planner(document, definition), graph.executor, variables)
-    } catch (error) {
-      throw gone(error instanceof AggregateError ? String(error.errors[0]?.message) : '', error)
-    }
-  }
-
-  /** Asked once for each document, however many subscriptions there are of it. */
-  function problemIn(document: DocumentNode): string | null {
-    const known = problems.get(document)
-    if (known !== undefined) return known
-    const problem = validate(graph.schema, document)[0]?.message ?? null
-    problems.set(document, problem)
-    return problem
-  }
-
   function regraph(group: Group): void {
+    if (group.isClosing || group.operation.plan.schema === graph.schema) return
     let next: Operation
     try {
       next = current(group.operation)
@@ -284,15 +279,13 @@ export function createHub({
     // What is asked of the owner is the same: only what is made of an event may be another thing.
     if (next.groupKey === group.operation.groupKey) {
       group.operation = next
+      for (const members of [group.live, group.others]) {
+        for (const member of members) member.operation = next
+      }
       return
     }
     for (const member of [...group.live, ...group.others]) member.move(next)
   }
-}
-
-function gone(why: string, cause?: unknown): DomainError {
-  const message = `The graph has changed, and this subscription is not valid any more. ${why}`
-  return new DomainError('BAD_INPUT', message.trim(), { cause })
 }
 
 function traceOf({ requestId, traceparent }: GatewayContext): Trace {

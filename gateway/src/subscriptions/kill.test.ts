@@ -8,7 +8,7 @@ import {
 } from '../../test-subgraphs/platform.ts'
 import { gatewayProcess, subgraphProcess } from '../../test-subgraphs/process.ts'
 import { ownRedis } from '../../test-subgraphs/redis.ts'
-import { killStorm } from './storm.ts'
+import { killStorm } from './storm.test-kit.ts'
 
 const QUERY = 'subscription { allocationUpdated { event { sequence } allocation { id } } }'
 const OTHERS = ['billing', 'inventory', 'notifications', 'policy'] as const

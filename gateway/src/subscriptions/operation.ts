@@ -4,7 +4,8 @@ import { print } from 'graphql'
 import type { Credentials } from '../federation/credentials.ts'
 import type { Executor } from '../federation/executor.ts'
 import type { SubscriptionPlan } from './plan.ts'
-import { type Authorized, IN_DOUBT } from './source.ts'
+import type { Authorized } from './source.ts'
+import { IN_DOUBT } from './upstream-errors.ts'
 import type { Upstreams } from './upstreams.ts'
 
 /** A planned subscription with its variables. */

@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { toGraphQLError } from '@berth/platform/errors'
-import type { SubgraphAnswer } from '../federation/answers.ts'
-import type { Answer } from '../federation/executor.ts'
+import type { Answer, SubgraphAnswer } from '../federation/answers.ts'
 
 export type Hydrate = (event: SubgraphAnswer) => Promise<Answer>
 

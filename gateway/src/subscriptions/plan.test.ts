@@ -53,6 +53,18 @@ test('its names give way to the client’s', () => {
   expect(it.bind({ berthAfter: 'alc_1' }).variables).toEqual({ berthAfter: 'alc_1' })
 })
 
+test('an alias that is the name of a field has another in the event, as the executor expects', () => {
+  const it = planned(
+    'subscription ($representations: ID) { cost: allocationUpdated(allocationId: $representations) { allocation { id: name cost { amount } } } }',
+  )
+  const { operation } = it.node.primary
+  expect(operation).not.toMatch(/\bid:name/)
+  expect(operation).toContain(`${it.durable?.fieldName}:allocationUpdated`)
+  expect(it.durable?.fieldName).not.toBe('cost')
+  expect(Object.values(it.bind({ representations: 'alc_1' }).variables)).toEqual(['alc_1'])
+  expect(it.variableNames).toEqual(['representations'])
+})
+
 test('a stream without positions is subscribed to as it is', () => {
   const it = planned('subscription { ticks { number } }')
   expect(it.durable).toBeNull()

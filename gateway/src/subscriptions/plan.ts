@@ -1,4 +1,3 @@
-import { operationFromDocument } from '@apollo/federation-internals'
 import type { SubscriptionNode } from '@apollo/query-planner'
 import type { Authority } from '@berth/platform/actor'
 import { DomainError } from '@berth/platform/errors'
@@ -9,7 +8,6 @@ import {
   type GraphQLSchema,
   getArgumentValues,
   getNamedType,
-  getVariableValues,
   isObjectType,
   Kind,
   type OperationDefinitionNode,
@@ -18,8 +16,14 @@ import {
   visit,
   visitWithTypeInfo,
 } from 'graphql'
+import { type PlanningBudget, UNLIMITED_PLANNING } from '../admit/planning-budget.ts'
+import type { Caller } from '../admit/rates.ts'
 import type { AuthorityOf } from '../authority.ts'
+import { fragmentsOf } from '../federation/compiled/fragments.ts'
+import { type CreateNames, createNaming } from '../federation/compiled/names.ts'
 import type { Graph } from '../federation/graph.ts'
+import { planOf } from '../federation/planning.ts'
+import { type Coerce, createCoerce } from '../federation/variables.ts'
 
 /** How a subscription is served: whom to subscribe to, and what to add to each of its events. */
 export type SubscriptionPlan = {
@@ -49,6 +53,7 @@ export type Durable = {
   readonly afterVariable: string
   /** Response name of the event's position, below that of the field. */
   readonly cursorName: string
+  /** The field's, in the event. */
   readonly fieldName: string
 }
 
@@ -57,9 +62,14 @@ export type Binding = {
   readonly after: string | null
 }
 
+/**
+ * @param caller who pays for a plan that is new; nobody does for what the gateway asks for itself
+ * @throws {DomainError} BAD_INPUT, TOO_COMPLEX, or RATE_LIMITED for who has planned too much
+ */
 export type Planner = (
   document: DocumentNode,
   definition: OperationDefinitionNode,
+  caller?: Caller,
 ) => SubscriptionPlan
 
 /**
@@ -67,19 +77,43 @@ export type Planner = (
  * is, which the documents' cache bounds.
  *
  * @param durableStreams whether fields that look like streams with positions are
+ * @param hideSchema whether names of the schema are kept from clients
  */
 export function createPlanner(
   graph: Graph,
   authorityOf: AuthorityOf,
-  { durableStreams = true }: { durableStreams?: boolean } = {},
+  {
+    durableStreams = true,
+    budget = UNLIMITED_PLANNING,
+    hideSchema = false,
+  }: { durableStreams?: boolean; budget?: PlanningBudget; hideSchema?: boolean } = {},
 ): Planner {
-  const plans = new WeakMap<OperationDefinitionNode, SubscriptionPlan>()
-  return (document, definition) => {
-    const known = plans.get(definition)
-    if (known) return known
-    const plan = planOf(graph, { authorityOf, durableStreams }, document, definition)
-    plans.set(definition, plan)
+  const plans = new WeakMap<OperationDefinitionNode, SubscriptionPlan | DomainError>()
+  const naming = createNaming(graph.supergraph, graph.schema)
+  const coerce = createCoerce(graph.schema, { hideSchema })
+  const options = { authorityOf, durableStreams, naming, coerce }
+  return (document, definition, caller) => {
+    let plan = plans.get(definition)
+    if (!plan) {
+      const make = () => attempt(document, definition)
+      plan = caller ? budget.spend(caller, make) : make()
+      plans.set(definition, plan)
+    }
+    if (plan instanceof DomainError) throw plan
     return plan
+  }
+
+  /** What has no plan is not planned again each time that it is sent. */
+  function attempt(
+    document: DocumentNode,
+    definition: OperationDefinitionNode,
+  ): SubscriptionPlan | DomainError {
+    try {
+      return subscriptionPlanOf(graph, options, document, definition)
+    } catch (error) {
+      if (error instanceof DomainError) return error
+      throw error
+    }
   }
 }
 
@@ -93,9 +127,14 @@ export function isDurable(field: GraphQLField<unknown, unknown>): boolean {
   )
 }
 
-function planOf(
+function subscriptionPlanOf(
   graph: Graph,
-  { authorityOf, durableStreams }: { authorityOf: AuthorityOf; durableStreams: boolean },
+  {
+    authorityOf,
+    durableStreams,
+    naming,
+    coerce,
+  }: { authorityOf: AuthorityOf; durableStreams: boolean; naming: CreateNames; coerce: Coerce },
   document: DocumentNode,
   definition: OperationDefinitionNode,
 ): SubscriptionPlan {
@@ -105,9 +144,12 @@ function planOf(
     throw new DomainError('BAD_INPUT', 'The field of a subscription takes no directives')
   }
   const fragments = alone.definitions.filter((it) => it.kind === Kind.FRAGMENT_DEFINITION)
-  const durable = durableStreams && isDurable(field) ? namesFor(document, fieldNode) : null
-  const upstream = durable ? withPosition(graph.schema, alone, durable) : alone
-  const { node } = graph.planner.buildQueryPlan(operationFromDocument(graph.api, upstream, {}))
+  // As the executor will name what it finds in an event.
+  const names = naming(definition, fragmentsOf(document, definition))
+  const durable =
+    durableStreams && isDurable(field) ? namesFor(document, names.inData(fieldNode)) : null
+  const upstream = durable ? withPosition(graph.schema, names.document, durable) : names.document
+  const node = planOf(graph, upstream)
   if (node?.kind !== 'Subscription') throw new TypeError(`planned as ${node?.kind}`)
   const { primary } = node
 
@@ -119,15 +161,19 @@ function planOf(
     service: primary.serviceName,
     authority: authorityOf(definition, fragments),
     durable,
-    variableNames: variablesIn(upstream).filter((name) => name !== durable?.afterVariable),
+    variableNames: variablesIn(upstream)
+      .filter((name) => name !== durable?.afterVariable)
+      .map(names.variable),
     bind(variables: Readonly<Record<string, unknown>>) {
-      const definitions = definition.variableDefinitions ?? []
-      const { coerced, errors } = getVariableValues(graph.schema, definitions, { ...variables })
+      const { coerced, errors } = coerce(definition, variables)
       if (errors) throw new AggregateError(errors)
       const { after } = getArgumentValues(field, fieldNode, coerced)
-      const used = (primary.variableUsages ?? []).filter((name) => Object.hasOwn(variables, name))
+      const used = (primary.variableUsages ?? []).flatMap((planned) => {
+        const name = names.variable(planned)
+        return Object.hasOwn(variables, name) ? [[planned, variables[name]] as const] : []
+      })
       return {
-        variables: Object.fromEntries(used.map((name) => [name, variables[name]])),
+        variables: Object.fromEntries(used),
         after: durable && typeof after === 'string' ? after : null,
       }
     },
@@ -167,13 +213,13 @@ function variablesIn(document: DocumentNode): string[] {
 }
 
 /** Names that occur nowhere in the client's document. */
-function namesFor(document: DocumentNode, { alias, name }: FieldNode): Durable {
+function namesFor(document: DocumentNode, fieldName: string): Durable {
   const text = print(document)
   const free = (wanted: string): string => (text.includes(wanted) ? free(`${wanted}_`) : wanted)
   return {
     afterVariable: free('berthAfter'),
     cursorName: free('berthCursor'),
-    fieldName: alias?.value ?? name.value,
+    fieldName,
   }
 }
 

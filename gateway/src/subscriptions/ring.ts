@@ -16,14 +16,67 @@ export type Ring = {
   beginAt(position: string): void
   /** @param position null when the stream has none */
   push(position: string | null, text: string): void
+  /** It is used no more, and takes no room. */
+  close(): void
 }
 
-export type RingLimits = { readonly maxItems: number; readonly maxBytes: number }
+export type RingLimits = {
+  readonly maxItems: number
+  /** Characters of texts. */
+  readonly maxBytes: number
+}
 
-const LIMITS: RingLimits = { maxItems: 256, maxBytes: 1024 * 1024 }
+export const RING_LIMITS: RingLimits = { maxItems: 256, maxBytes: 1024 * 1024 }
+
+/** What all rings may take together. */
+export type RingBudget = {
+  readonly bytes: number
+  /** A ring has had an output. */
+  grown(ring: Shrinkable, bytes: number): void
+  shrunk(bytes: number): void
+  closed(ring: Shrinkable): void
+}
+
+/** @returns false when there is nothing to let go of */
+type Shrinkable = { shrink(): boolean }
+
+/**
+ * When the rings have too much, those shrink first that have had no output for longest. The newest
+ * output of each stays.
+ */
+export function createRingBudget(maxBytes: number): RingBudget {
+  /** Of more than one output, the one that had its last one before all others first. */
+  const rings = new Set<Shrinkable>()
+  let bytes = 0
+  return {
+    get bytes() {
+      return bytes
+    },
+    grown(ring, by) {
+      bytes += by
+      rings.delete(ring)
+      rings.add(ring)
+      if (bytes <= maxBytes) return
+      for (const oldest of rings) {
+        while (bytes > maxBytes && oldest.shrink());
+        if (bytes <= maxBytes) return
+        rings.delete(oldest)
+      }
+    },
+    shrunk(by) {
+      bytes -= by
+    },
+    closed(ring) {
+      rings.delete(ring)
+    },
+  }
+}
 
 /** The newest output is always kept, whatever its size. */
-export function createRing({ maxItems, maxBytes }: RingLimits = LIMITS): Ring {
+export function createRing(
+  { maxItems, maxBytes }: RingLimits = RING_LIMITS,
+  budget: RingBudget = createRingBudget(Number.POSITIVE_INFINITY),
+): Ring {
   const positions: (string | null)[] = new Array(maxItems).fill(null)
   const texts: string[] = new Array(maxItems).fill('')
   const indices = new Map<string, number>()
@@ -33,10 +86,21 @@ export function createRing({ maxItems, maxBytes }: RingLimits = LIMITS): Ring {
   /** Where the oldest output that is kept follows. */
   let base: string | null = null
   let last: string | null = null
+  let isClosed = false
+
+  const shrinkable: Shrinkable = {
+    shrink() {
+      if (end - start <= 1) return false
+      evict()
+      return true
+    },
+  }
 
   function evict(): void {
     const slot = start % maxItems
-    bytes -= texts[slot]?.length ?? 0
+    const size = texts[slot]?.length ?? 0
+    bytes -= size
+    budget.shrunk(size)
     texts[slot] = ''
     if (base !== null && indices.get(base) === start) indices.delete(base)
     base = positions[slot] ?? null
@@ -63,6 +127,7 @@ export function createRing({ maxItems, maxBytes }: RingLimits = LIMITS): Ring {
       indices.set(position, 0)
     },
     push(position, text) {
+      if (isClosed) return
       if (end - start === maxItems) evict()
       const slot = end % maxItems
       positions[slot] = position
@@ -74,6 +139,16 @@ export function createRing({ maxItems, maxBytes }: RingLimits = LIMITS): Ring {
         indices.set(position, end)
       }
       while (bytes > maxBytes && end - start > 1) evict()
+      budget.grown(shrinkable, text.length)
+    },
+    close() {
+      isClosed = true
+      budget.closed(shrinkable)
+      budget.shrunk(bytes)
+      bytes = 0
+      texts.fill('')
+      start = end
+      indices.clear()
     },
   }
 }

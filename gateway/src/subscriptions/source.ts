@@ -1,10 +1,16 @@
-import { DomainError, ERROR_CODES, isErrorCode } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
 import { START_EXTENSION } from '@berth/platform/subscriptions'
-import type { FormattedExecutionResult, GraphQLFormattedError } from 'graphql'
-import { knownError } from '../federation/answers.ts'
+import type { FormattedExecutionResult } from 'graphql'
 import type { Backoff } from './patience.ts'
 import type { Durable } from './plan.ts'
+import {
+  IN_DOUBT,
+  isPassing,
+  isRefusal,
+  mayPass,
+  notAnswering,
+  ownersErrors,
+} from './upstream-errors.ts'
 import type { Sink } from './upstreams.ts'
 
 export type SourceOptions = {
@@ -53,17 +59,11 @@ export type Source = {
   readonly failures: number
   /** @returns what ends it; without anyone who hears it, the source is closed for good */
   hear(listener: Listener): () => void
-  /** It is left at its position until the last of those who held it has released it. */
-  hold(by: object): void
-  release(by: object): void
   /** Subscribes anew from its position, at some moment within this time: what it may see has changed. */
   reopen(withinMs: number): void
   /** Someone new waits for it: what it would try again later, it tries now. */
   nudge(): void
 }
-
-/** Why it cannot be authorized for the moment: nobody who waits for it is known well enough. */
-export const IN_DOUBT = new DomainError('UNAVAILABLE', 'It is in doubt who asks')
 
 /** Before it was ever open: then the client should rather know. */
 export const OPEN_ATTEMPTS = 3
@@ -85,7 +85,6 @@ const UNPLACED = '\0'
 export function openSource(options: SourceOptions): Source {
   const { service, durable, authorize, log, backoff } = options
   const listeners = new Set<Listener>()
-  const holders = new Set<object>()
   let { cursor, unplaced } = positionOf(options.after)
   /** Events without a position that the owner tells again, since they follow the same cursor. */
   let toSkip = 0
@@ -111,13 +110,6 @@ export function openSource(options: SourceOptions): Source {
       return () => {
         if (listeners.delete(listener) && listeners.size === 0) finish()
       }
-    },
-    hold(by) {
-      holders.add(by)
-      close()
-    },
-    release(by) {
-      if (holders.delete(by) && holders.size === 0 && !isOver) open()
     },
     reopen(withinMs) {
       reopening ??= setTimeout(() => {
@@ -224,6 +216,11 @@ export function openSource(options: SourceOptions): Source {
       }
       return
     }
+    const refused = event.errors?.filter(isRefusal) ?? []
+    if (refused.length > 0) {
+      end(ownersErrors(service, refused))
+      return
+    }
     const at = durable && cursorOf(event, durable)
     if (durable && at === null) {
       if (event.errors?.every(mayPass)) {
@@ -292,32 +289,10 @@ export function openSource(options: SourceOptions): Source {
   }
 }
 
-export function notAnswering(cause?: unknown): DomainError {
-  return new DomainError('UPSTREAM_UNAVAILABLE', 'The stream’s owner does not answer', { cause })
-}
-
 function positionOf(text: string | null): { cursor: string | null; unplaced: number } {
   if (text === null) return { cursor: null, unplaced: 0 }
   const cursor = text.replace(/\0+$/, '')
   return { cursor, unplaced: text.length - cursor.length }
-}
-
-/** The owner refused the subscription, or ended it with these errors. */
-function ownersErrors(
-  service: string,
-  errors: readonly GraphQLFormattedError[],
-): AggregateError | Error {
-  const known = errors.map((it) => knownError(service, it))
-  return known.length === 1 && known[0] ? known[0] : new AggregateError(known)
-}
-
-function isPassing(error: unknown): boolean {
-  return error instanceof DomainError && ERROR_CODES[error.code].retryable
-}
-
-function mayPass({ extensions }: GraphQLFormattedError): boolean {
-  const { code } = extensions ?? {}
-  return isErrorCode(code) && ERROR_CODES[code].retryable
 }
 
 function cursorOf({ data }: FormattedExecutionResult, names: Durable): string | null {

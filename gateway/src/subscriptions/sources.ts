@@ -1,5 +1,6 @@
 import type { Log } from '@berth/platform/log'
 import type { Credentials } from '../federation/credentials.ts'
+import type { FeedSources } from './feed.ts'
 import type { Group } from './group.ts'
 import { authorizer, type Operation, type Trace } from './operation.ts'
 import type { Backoff } from './patience.ts'
@@ -15,8 +16,10 @@ export type Opening = {
   readonly isAccepted: boolean
 }
 
-/** A source with those who share it. */
-export type Sharing = {
+/** What a group hears: a source that it may share, and its own while it does not keep up. */
+export type Part = FeedSources & { readonly trace: Trace }
+
+type Sharing = {
   readonly source: Source
   readonly trace: Trace
   readonly groups: Set<Group>
@@ -31,7 +34,7 @@ export type Sources = {
    *
    * @param of.key under which it is kept where it is shared with nobody; '' where it may be
    */
-  share(group: Group, of: Opening & { key: string }): Sharing
+  share(group: Group, of: Opening & { key: string }): Part
   /** In which backlogs are read of one subgraph. */
   turnsOf(service: string): Turns
   /** What actors may see has changed: every one is subscribed to anew from its position. */
@@ -60,20 +63,32 @@ export function createSources({
     share(group, of) {
       const { operation, credentials } = group
       const key = of.key || JSON.stringify([operation.sourceKey, credentials.sharingKey])
-      const known = shared.get(key)
-      if (known) {
-        known.groups.add(group)
-        return known
+      let part = shared.get(key) ?? openFor(group, key, of)
+      shared.set(key, part)
+      part.groups.add(group)
+      const { source: first, trace } = part
+      return {
+        first,
+        trace,
+        left: () => void part.groups.delete(group),
+        resume(after) {
+          part = openFor(group, key, { after, trace, isAccepted: true })
+          return part.source
+        },
+        rejoin(position, before) {
+          const others = shared.get(key)
+          if (!others) {
+            shared.set(key, part)
+            return part.source
+          }
+          const { source, groups } = others
+          const isThere = source.position === position || source.position === before
+          if (!isThere || source.position === null || source.failures > 0) return null
+          groups.add(group)
+          part = others
+          return source
+        },
       }
-      const groups = new Set([group])
-      const vouch = () => {
-        for (const it of groups) if (it.isVouchedFor) return it.credentials
-        return null
-      }
-      const source = open(operation, { ...of, vouch }, () => shared.delete(key))
-      const sharing = { source, trace: of.trace, groups }
-      shared.set(key, sharing)
-      return sharing
     },
     turnsOf(service) {
       const known = turns.get(service)
@@ -85,6 +100,20 @@ export function createSources({
     reopen() {
       for (const source of sources) source.reopen(REOPEN_WITHIN_MS)
     },
+  }
+
+  /** Of this group alone, until others are let join it. */
+  function openFor(group: Group, key: string, of: Opening): Sharing {
+    const groups = new Set([group])
+    const vouch = () => {
+      for (const it of groups) if (it.isVouchedFor) return it.credentials
+      return null
+    }
+    const source = open(group.operation, { ...of, vouch }, () => {
+      if (shared.get(key) === sharing) shared.delete(key)
+    })
+    const sharing: Sharing = { source, trace: of.trace, groups }
+    return sharing
   }
 
   function open(

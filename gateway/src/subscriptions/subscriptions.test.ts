@@ -377,7 +377,7 @@ test('two of one organization, one of them revoked, the owner restarted: the oth
   for (const stream of [one, ...resumed]) await stream.end()
 })
 
-test('a client that does not read is closed with 4413, and costs a bounded amount meanwhile', async () => {
+test('a client that does not read is closed with 4413, though hydration has a short queue', async () => {
   const own = await platform.gateway({ streamLimits: { maxQueued: 20 } })
   const socket = new WebSocket(
     `${own.http.url.replace('http', 'ws')}/graphql`,

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import type { IncomingHttpHeaders } from 'node:http'
 import { type Actor, createActor } from '@berth/platform/actor'
 import { DomainError } from '@berth/platform/errors'
 import { type HttpServer, startHttp } from '@berth/platform/http'
@@ -8,8 +9,8 @@ import { buildSchema, GraphQLError, parse, validate } from 'graphql'
 import { WebSocket } from 'ws'
 import type { Admit } from '../admit/admit.ts'
 import type { Standing } from '../authentication/standing.ts'
+import type { Answer } from '../federation/answers.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import type { Answer } from '../federation/executor.ts'
 import type { StreamClient } from '../subscriptions/open.ts'
 import type { SubscriptionPlan } from '../subscriptions/plan.ts'
 import { createFaces, type FaceLimits } from './faces.ts'
@@ -56,7 +57,9 @@ export type TestStanding = Standing & {
 export async function openFaceRig({
   limits = {},
   drainSeconds = 1,
+  credentialsFor = () => () => NO_CREDENTIALS,
 }: {
+  credentialsFor?: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials
   limits?: FaceLimits
   drainSeconds?: number
 } = {}): Promise<FaceRig> {
@@ -76,13 +79,11 @@ export async function openFaceRig({
         return standing
       },
     },
-    documents: {
-      open(source) {
-        const document = parsed(source)
-        const errors = validate(SCHEMA, document)
-        if (errors.length > 0) throw new AggregateError(errors)
-        return document
-      },
+    readDocument(source) {
+      const document = parsed(source)
+      const errors = validate(SCHEMA, document)
+      if (errors.length > 0) throw new AggregateError(errors)
+      return document
     },
     admit: (async () => void (await rig.admission?.promise)) satisfies Admit,
     planner: (_document, definition) => definition as unknown as SubscriptionPlan,
@@ -116,7 +117,7 @@ export async function openFaceRig({
         },
       }
     },
-    credentialsFor: () => () => NO_CREDENTIALS,
+    credentialsFor,
     allowedOrigins: ['https://app.test'],
     limits,
     log,
@@ -209,14 +210,23 @@ function standingOf(authorization: string | undefined): TestStanding {
   }
 }
 
-/** `Bearer <letter>`: a person of that letter, of the one organization. */
+/**
+ * `Bearer <letter>`: a person of that letter, of the one organization; `Bearer <token>:<letter>` by
+ * that token, `Bearer key:<letter>` a key, and `Bearer other:<letter>` in another organization.
+ */
 function actorOf(authorization: string | undefined): Actor {
   if (authorization === undefined) return createActor({ kind: 'anonymous', authority: 'PUBLIC' })
   const letter = authorization.at(-1) ?? 'a'
+  const isOther = authorization.startsWith('Bearer other:')
+  const organizationId = `org_01h455vb4pex5vsknk084sn02${isOther ? 'r' : 'q'}` as const
+  if (authorization.startsWith('Bearer key:')) {
+    return createActor({ kind: 'api-key', organizationId, credential: authorization })
+  }
   return createActor({
     kind: 'person',
     subject: `usr_01h455vb4pex5vsknk084sn0${letter}q`,
-    organizationId: 'org_01h455vb4pex5vsknk084sn02q',
+    organizationId,
+    credential: authorization,
     roles: ['member'],
   })
 }

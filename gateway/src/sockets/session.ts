@@ -7,11 +7,11 @@ import { type Context, makeServer, type Server, type SubscribePayload } from 'gr
 import type { Presented } from '../authentication/authenticate.ts'
 import type { Standing, Standings } from '../authentication/standing.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import type { ClientQueue } from '../sockets/client-queue.ts'
-import type { Place } from '../sockets/connections.ts'
-import { type Envelope, LiveOperation } from '../sockets/live-operation.ts'
-import { OpenOperations } from '../sockets/open-operations.ts'
-import { type Operations, type Prepared, type RequestLog, stringOf } from '../sockets/operations.ts'
+import type { ClientQueue } from './client-queue.ts'
+import type { Place } from './connections.ts'
+import { type Envelope, LiveOperation } from './live-operation.ts'
+import { OpenOperations } from './open-operations.ts'
+import { type Operations, type Prepared, type RequestLog, stringOf } from './operations.ts'
 
 /** What a session is told of its connection by the transport that carries it. */
 export type Connection = Presented & {
@@ -43,7 +43,7 @@ export type SessionLimits = {
 export const SESSION_LIMITS: SessionLimits = Object.freeze({ operations: 100, initMs: 10_000 })
 
 /** Sent back with each answer, so that a long one would make every answer long. */
-const MAX_ID_LENGTH = 256
+export const MAX_ID_LENGTH = 256
 
 /**
  * The graphql-transport-ws protocol of clients, whatever carries it. Who asks is found out once, and
@@ -72,7 +72,7 @@ export function createSessions({
       const { authorization, organizationId } = connectionParams
       const standing = await standings.open(
         {
-          clientIp: session.clientIp,
+          ...presentedAtUpgrade(session),
           authorization: stringOf('authorization', authorization) ?? session.authorization,
           organizationId: stringOf('organizationId', organizationId) ?? session.organizationId,
         },
@@ -190,6 +190,11 @@ function never(): Promise<never> {
 
 function envelopeOf(id: string): Envelope {
   return { before: `{"id":${JSON.stringify(id)},"type":"next","payload":`, after: '}' }
+}
+
+/** And no more of the session: what is presented is kept for as long as it is watched. */
+function presentedAtUpgrade({ clientIp, face, cookie, origin }: Session) {
+  return cookie === undefined ? { clientIp } : { clientIp, face, cookie, origin }
 }
 
 function endingOf(operation: unknown) {

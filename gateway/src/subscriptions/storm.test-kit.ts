@@ -6,17 +6,31 @@ import { WebSocket } from 'ws'
 import { openTestPlatform } from '../../test-subgraphs/platform.ts'
 import { gatewayProcess, subgraphProcess } from '../../test-subgraphs/process.ts'
 import { PEOPLE } from '../../test-subgraphs/subgraphs.ts'
-import { memoryOwner, openTestHub, person, standing, type TestClient } from './memory-owner.ts'
+import {
+  memoryOwner,
+  openTestHub,
+  person,
+  standing,
+  type TestClient,
+} from './memory-owner.test-kit.ts'
 
 const UPDATES = `subscription ($after: String) {
   allocationUpdated(after: $after) { event { sequence } allocation { id cost { amount } } }
 }`
 
+/** The same asked of the owner, and another thing made of it: a group of its own at the same upstream. */
+const OTHERWISE = UPDATES.replace('amount', 'price: amount')
+
 /** Clients that are lost and come back with their last cursor, while all else goes wrong as well. */
 export async function storm(of: { events: number; clients: number; seed: number }): Promise<void> {
   const owner = memoryOwner()
   const it = openTestHub(owner, {
-    limits: { ring: { maxItems: 16, maxBytes: 1_000_000 }, maxCatchUps: 5 },
+    limits: {
+      ring: { maxItems: 16, maxBytes: 1_000_000 },
+      maxRingBytes: 2_000,
+      maxCatchUps: 5,
+      maxQueued: 24,
+    },
   })
   const random = randomOf(of.seed)
   const pick = (n: number) => Math.floor(random() * n)
@@ -29,7 +43,7 @@ export async function storm(of: { events: number; clients: number; seed: number 
   }))
   const open1 = (one: (typeof people)[number]) => {
     const after = `c${one.got.at(-1) ?? 0}`
-    one.client = it.open(UPDATES, one.who, { after })
+    one.client = it.open(one.n % 3 === 0 ? OTHERWISE : UPDATES, one.who, { after })
   }
   const lose = (one: (typeof people)[number]) => {
     one.client?.close()
@@ -70,6 +84,7 @@ export async function storm(of: { events: number; clients: number; seed: number 
   expect(owner.openCount).toBe(0)
   expect(await it.metric('berth_stream_members')).toBe(0)
   expect(await it.metric('berth_stream_catch_ups')).toBe(0)
+  expect(await it.metric('berth_stream_ring_bytes')).toBe(0)
   it.hub.close()
 }
 

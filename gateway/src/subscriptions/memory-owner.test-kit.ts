@@ -6,7 +6,7 @@ import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
 import type { Concern } from '@berth/platform/revocations'
 import { START_EXTENSION } from '@berth/platform/subscriptions'
-import { getOperationAST, parse } from 'graphql'
+import { type DocumentNode, getOperationAST, parse, validate } from 'graphql'
 import { decodeJwt, UnsecuredJWT } from 'jose'
 import { testSupergraph } from '../../test-subgraphs/sdl.ts'
 import type { Standing } from '../authentication/standing.ts'
@@ -14,8 +14,9 @@ import { createAuthorityOf } from '../authority.ts'
 import { createActorCredentials } from '../federation/credentials.ts'
 import type { Hydration } from '../federation/executor.ts'
 import { buildGraph } from '../federation/graph.ts'
-import { createHub, type StreamGraph, type StreamLimits } from './hub.ts'
+import { createHub, type StreamLimits } from './hub.ts'
 import { createPlanner } from './plan.ts'
+import type { StreamGraph } from './stream-graph.ts'
 import type { Sink, Upstreams } from './upstreams.ts'
 
 /** Organizations and people of the tests. */
@@ -198,8 +199,18 @@ export function openTestHub(
 
   function graphOf(text: string, version: number): StreamGraph {
     const built = buildGraph(text)
+    const documents = new Map<string, DocumentNode>()
     return {
       schema: built.schema,
+      documents: {
+        open(source) {
+          const document = documents.get(source) ?? parse(source)
+          const errors = validate(built.schema, document)
+          if (errors.length > 0) throw new AggregateError(errors)
+          documents.set(source, document)
+          return document
+        },
+      },
       planner: createPlanner(built, createAuthorityOf(built.supergraph)),
       executor: {
         async hydrate(event, of) {
@@ -225,6 +236,7 @@ export function openTestHub(
     metrics,
     hydrated,
     executor: () => graph.executor,
+    graphOf,
     concern: (concern: Concern) => {
       for (const it of [...concerns]) it(concern)
     },
