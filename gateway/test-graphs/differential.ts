@@ -53,16 +53,27 @@ export async function checkGraph(
   return { total: operations.length, ...counts, disagreements: told, disagreeing, unplanned }
 }
 
-/** Operations picked by hand that the executor of @apollo/gateway answers otherwise than the oracle. */
-export async function stockDisagreements(definition: TestGraph): Promise<string[]> {
+/** What the executor of @apollo/gateway answers otherwise than the oracle. */
+export async function stockDisagreements(
+  definition: TestGraph,
+  { seed, generated }: { seed: number; generated: number },
+): Promise<{ picked: readonly string[]; kinds: readonly string[] }> {
   const open = openGraph(definition)
   const differs = compareWith(open, stockLane(open))
+  const kindOf = async (operation: Operation) => {
+    const difference = await differs(operation).catch(() => 'nothing is answered')
+    return difference?.split(':')[0]?.replace(/ at .*/, '') ?? null
+  }
   const sources: string[] = []
   for (const operation of picked(definition)) {
-    const isOtherwise = await differs(operation).catch(() => true)
-    if (isOtherwise) sources.push(operation.source)
+    if (await kindOf(operation)) sources.push(operation.source)
   }
-  return sources
+  const kinds = new Set<string>()
+  for (const operation of generate(open, { seed, count: generated })) {
+    const kind = await kindOf(operation)
+    if (kind) kinds.add(kind)
+  }
+  return { picked: sources, kinds: [...kinds].sort() }
 }
 
 type Differs = (operation: Operation) => Promise<string | null>

@@ -16,7 +16,7 @@ export function ourLane(open: OpenGraph): { run: Lane; metrics: Metrics } {
     graph: open.graph,
     clients: createClients(open),
     authorityOf: () => 'PERSON',
-    flights: createFlights({ metrics }),
+    flights: createFlights({ metrics })(),
     metrics,
     log: SILENT,
   })

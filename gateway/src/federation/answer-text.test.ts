@@ -1,7 +1,8 @@
 import { DomainError } from '@berth/platform/errors'
 import { GraphQLError } from 'graphql'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { JsonText, stringifyAnswer, textOf } from './answer-text.ts'
+import { LeftOut } from './answers.ts'
 
 const of = { requestId: 'r-1', log: { error: () => undefined } }
 
@@ -32,4 +33,22 @@ test('a result is stringified as JSON.stringify would, whether or not its data i
     expect(JSON.parse(spliced)).toEqual(JSON.parse(plain))
     expect(JSON.parse(JSON.stringify({ ...it, data: text }))).toEqual(JSON.parse(plain))
   }
+})
+
+test('an answer shows a hundred errors and how many more there are, and its faults are one line of the log', () => {
+  const error = vi.fn()
+  const errors = [
+    ...Array.from({ length: 300 }, (_, i) => new Error(`secret ${i}`)),
+    new GraphQLError('x', { originalError: new LeftOut(700) }),
+  ]
+  const text = textOf({ dataText: '{}', errors }, { requestId: 'r-1', log: { error } })
+  const shown = JSON.parse(text).errors
+  expect(shown).toHaveLength(101)
+  expect(shown[100]).toMatchObject({
+    message: '900 more errors are left out: ask for less at once',
+    extensions: { code: 'TOO_COMPLEX', leftOut: 900 },
+  })
+  expect(text).not.toContain('secret')
+  expect(error).toHaveBeenCalledTimes(1)
+  expect(error.mock.calls[0]?.[0]).toMatchObject({ faults: 100, leftOut: 900, err: errors[0] })
 })

@@ -1,7 +1,7 @@
 import { toGraphQLError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
-import type { FormattedExecutionResult } from 'graphql'
-import type { Answer } from './executor.ts'
+import { type FormattedExecutionResult, GraphQLError, type GraphQLFormattedError } from 'graphql'
+import { type Answer, LeftOut, MAX_ERRORS } from './answers.ts'
 
 /**
  * The text of a whole GraphQL answer, its errors through the one translator. The members come in
@@ -12,8 +12,45 @@ export function textOf(
   of: { requestId: string; log: Pick<Log, 'error'> },
 ): string {
   if (errors.length === 0) return `{"data":${dataText ?? 'null'}}`
-  const shown = JSON.stringify(errors.map((error) => toGraphQLError(error, of).toJSON()))
+  const shown = JSON.stringify(shownErrors(errors, of))
   return dataText === undefined ? `{"errors":${shown}}` : `{"errors":${shown},"data":${dataText}}`
+}
+
+/**
+ * The errors of one answer as clients see them: no more than `MAX_ERRORS`, the others as one. Faults
+ * among them are one line of the log, whatever their number: the first, and how many there are.
+ */
+export function shownErrors(
+  errors: readonly unknown[],
+  { requestId, log }: { requestId: string; log: Pick<Log, 'error'> },
+): GraphQLFormattedError[] {
+  let faults = 0
+  let first: object = {}
+  const counting = {
+    error(fields: object) {
+      if (faults++ === 0) first = fields
+    },
+  } as Pick<Log, 'error'>
+  const shown: GraphQLFormattedError[] = []
+  let leftOut = 0
+  for (const error of errors) {
+    const many = leftOutIn(error)
+    if (many > 0) leftOut += many
+    else if (shown.length >= MAX_ERRORS) leftOut++
+    else shown.push(toGraphQLError(error, { requestId, log: counting }).toJSON())
+  }
+  if (leftOut > 0) {
+    shown.push(toGraphQLError(new LeftOut(leftOut), { requestId, log }).toJSON())
+  }
+  if (faults === 1 && leftOut === 0) log.error(first, 'unexpected error')
+  else if (faults > 0) log.error({ ...first, faults, leftOut }, 'unexpected errors')
+  return shown
+}
+
+function leftOutIn(error: unknown): number {
+  let root = error
+  while (root instanceof GraphQLError) root = root.originalError
+  return root instanceof LeftOut ? root.count : 0
 }
 
 /**

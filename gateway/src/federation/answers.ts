@@ -9,6 +9,14 @@ export type SubgraphAnswer = {
   extensions?: Record<string, unknown>
 }
 
+/** What an operation came to. */
+export type Answer = {
+  /** `data` as JSON text ('null' too); undefined when nothing was run. */
+  readonly dataText: string | undefined
+  /** As thrown or as subgraphs sent them, each with its path; not yet shown to anyone. */
+  readonly errors: readonly Error[]
+}
+
 type Path = readonly (string | number)[]
 
 /**
@@ -18,7 +26,29 @@ type Path = readonly (string | number)[]
  */
 export function withKnownErrors(service: string, answer: SubgraphAnswer): SubgraphAnswer {
   if (!answer.errors) return answer
-  return { ...answer, errors: answer.errors.map((it) => knownError(service, it)) }
+  return { ...answer, errors: knownErrors(service, answer.errors) }
+}
+
+/** How many errors one answer shows; the others are one, which says how many they are. */
+export const MAX_ERRORS = 100
+
+/** Stands for errors that are not shown one by one. */
+export class LeftOut extends DomainError {
+  readonly count: number
+
+  constructor(count: number) {
+    super('TOO_COMPLEX', `${count} more errors are left out: ask for less at once`, {
+      leftOut: count,
+    })
+    this.count = count
+  }
+}
+
+/** Those of a subgraph, no more than are shown. */
+export function knownErrors(service: string, errors: readonly GraphQLFormattedError[]): Error[] {
+  const known: Error[] = errors.slice(0, MAX_ERRORS).map((it) => knownError(service, it))
+  if (errors.length > MAX_ERRORS) known.push(new LeftOut(errors.length - MAX_ERRORS))
+  return known
 }
 
 export function knownError(service: string, error: GraphQLFormattedError): Error & { path?: Path } {
@@ -51,7 +81,8 @@ function isOurFault(code: string, { path, message }: GraphQLFormattedError): boo
   return code === 'UNAUTHENTICATED' || (code === 'BAD_INPUT' && !message.startsWith('Variable "$'))
 }
 
-const MAX_HOLES = 100
+/** At how many places one failure is told. */
+export const MAX_HOLES = 100
 
 /**
  * The answer of a subgraph that did not answer: the error at every place where its data would have

@@ -10,6 +10,8 @@ export type Credentials = {
    * shared.
    */
   readonly sharingKey: string
+  /** Nobody else has this key: it need not be looked for. */
+  readonly isAlone?: boolean
   /** The same, reduced to what an operation of this authority may depend on. */
   narrow(authority: Authority): Credentials
   /** Headers of one call over HTTP (lower-case names). The caller does not change them. */

@@ -1,35 +1,32 @@
 import type { SubscriptionNode } from '@apollo/query-planner'
 import type { ApolloServerOptionsWithGateway } from '@apollo/server'
 import type { Authority } from '@berth/platform/actor'
-import type { DomainError } from '@berth/platform/errors'
+import { DomainError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import {
   type DocumentNode,
   type ExecutionResult,
-  type GraphQLError,
-  getVariableValues,
+  GraphQLError,
   Kind,
   type OperationDefinitionNode,
 } from 'graphql'
+import { type PlanningBudget, UNLIMITED_PLANNING } from '../admit/planning-budget.ts'
+import type { Caller } from '../admit/rates.ts'
 import type { AuthorityOf } from '../authority.ts'
 import type { GatewayContext } from '../context.ts'
 import { JsonText } from './answer-text.ts'
-import type { SubgraphAnswer } from './answers.ts'
+import type { Answer, SubgraphAnswer } from './answers.ts'
 import { type Compiled, type Compiler, createCompiler } from './compiled/compile.ts'
+import { conditionKey, conditionVariables } from './compiled/conditions.ts'
+import { fragmentsOf } from './compiled/fragments.ts'
 import { NotCompiled, NotPlanned } from './compiled/not-compiled.ts'
 import type { Flights } from './flights.ts'
 import type { Graph } from './graph.ts'
 import { createStock } from './stock.ts'
 import type { SubgraphClients } from './transport/subgraph-client.ts'
-
-/** What an operation came to. */
-export type Answer = {
-  /** `data` as JSON text ('null' too); undefined when nothing was run. */
-  readonly dataText: string | undefined
-  /** As thrown or as subgraphs sent them, each with its path; not yet shown to anyone. */
-  readonly errors: readonly Error[]
-}
+import { createCoerce } from './variables.ts'
+import { createVariants } from './variants.ts'
 
 /** What runs plans. The rest of the gateway knows no more of it than this. */
 export type Executor = {
@@ -57,6 +54,7 @@ export type Execution = {
 }
 
 export type Hydration = {
+  /** Planned with the names of `createNaming`. */
   readonly node: SubscriptionNode
   /** As the client sent it: it decides the shape of the answer. */
   readonly document: DocumentNode
@@ -67,13 +65,16 @@ export type Hydration = {
 
 /**
  * Runs operations compiled, and on the stock executor what cannot be compiled. An operation is
- * compiled once, and kept as long as its parsed definition is, which the documents' cache bounds.
+ * compiled once for each way that its conditions turn out, and kept as long as its parsed definition
+ * is, which the documents' cache bounds.
  */
 export function createExecutor({
   graph,
   clients,
   authorityOf,
   flights,
+  budget = UNLIMITED_PLANNING,
+  hideSchema = false,
   metrics,
   log,
 }: {
@@ -81,12 +82,18 @@ export function createExecutor({
   clients: SubgraphClients
   authorityOf: AuthorityOf
   flights: Flights
+  /** Of which callers pay for operations that are new here. */
+  budget?: PlanningBudget
+  /** Whether names of the schema are kept from clients. */
+  hideSchema?: boolean
   metrics: Metrics
   log: Log
 }): Executor {
   const compiler = createCompiler({ graph, clients })
+  const coerce = createCoerce(graph.schema, { hideSchema })
   const stock = createStock({ graph, clients, log })
-  const operations = new WeakMap<OperationDefinitionNode, Operation>()
+  const conditions = new WeakMap<OperationDefinitionNode, readonly string[]>()
+  const variants = createVariants<Operation>()
   const hydrations = new WeakMap<SubscriptionNode, Operation>()
   const lanes = createLanes(metrics, log)
   let lastId = 0
@@ -95,35 +102,30 @@ export function createExecutor({
     gateway: gatewayOf(graph, (of) => executor.execute(of)),
     async execute(of) {
       const { document, definition, variables, context } = of
-      const { coerced, errors } = getVariableValues(
-        graph.schema,
-        definition.variableDefinitions ?? [],
-        variables,
-      )
+      const { coerced, errors } = coerce(definition, variables)
       if (errors) return refused(errors)
-      const operation = operationFor(document, definition)
+      const operation = operationFor(document, definition, coerced, context)
+      if (operation instanceof GraphQLError) return { dataText: 'null', errors: [operation] }
+      if (operation instanceof DomainError) return refused([operation])
       if (operation.refusal) return refused([operation.refusal])
-      const { organizationId } = context.actor
       if (definition.operation !== 'query') {
         try {
           return await run(operation, of, coerced, context)
         } finally {
           // Whoever reads from now on reads what was written.
-          flights.wrote(organizationId)
+          flights.wrote(context.actor)
         }
       }
       const credentials = context.credentials.narrow(operation.authority)
-      const narrowed = { ...context, credentials }
+      const isSame = credentials === context.credentials
+      const narrowed = isSame ? context : { ...context, credentials }
+      if (credentials.isAlone) return run(operation, of, coerced, narrowed)
       const key = `${operation.id} ${JSON.stringify([credentials.sharingKey, variables])}`
-      return flights.share(key, organizationId, () => run(operation, of, coerced, narrowed))
+      return flights.share(key, context.actor, () => run(operation, of, coerced, narrowed))
     },
     async hydrate(event, of) {
       const { node, document, definition, variables, context } = of
-      const { coerced, errors } = getVariableValues(
-        graph.schema,
-        definition.variableDefinitions ?? [],
-        variables,
-      )
+      const { coerced, errors } = coerce(definition, variables)
       if (errors) return refused(errors)
       let hydration = hydrations.get(node)
       if (!hydration) {
@@ -137,18 +139,41 @@ export function createExecutor({
         : stock.hydrate(event, of)
     },
     warm(document, definition) {
-      operationFor(document, definition)
+      const likely: Record<string, unknown> = {}
+      for (const { variable, defaultValue } of definition.variableDefinitions ?? []) {
+        likely[variable.name.value] =
+          defaultValue?.kind === Kind.BOOLEAN ? defaultValue.value : true
+      }
+      operationFor(document, definition, likely, null)
     },
   }
   return executor
 
-  function operationFor(document: DocumentNode, definition: OperationDefinitionNode): Operation {
-    let operation = operations.get(definition)
-    if (!operation) {
-      operation = compile(document, definition, (it) => it.operation(document, definition))
-      operations.set(definition, operation)
+  function operationFor(
+    document: DocumentNode,
+    definition: OperationDefinitionNode,
+    coerced: Readonly<Record<string, unknown>>,
+    caller: Caller | null,
+  ): Operation | GraphQLError | DomainError {
+    let names = conditions.get(definition)
+    if (!names) {
+      names = conditionVariables({ definition, fragments: fragmentsOf(document, definition) })
+      conditions.set(definition, names)
     }
-    return operation
+    const key = conditionKey(names, coerced)
+    if (key instanceof GraphQLError) return key
+    const known = variants.find(definition, key)
+    if (known) return known
+    const make = () =>
+      compile(document, definition, (it) => it.operation(document, definition, coerced))
+    try {
+      const made = caller ? budget.spend(caller, make) : make()
+      variants.keep(definition, key, made, document)
+      return made
+    } catch (error) {
+      if (error instanceof DomainError) return error
+      throw error
+    }
   }
 
   function compile(

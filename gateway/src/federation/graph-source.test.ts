@@ -16,6 +16,7 @@ const FULL = testSupergraph()
 const WITHOUT_LARGEST = without('largestAllocation')
 const WITHOUT_AVAILABLE = without('available')
 const RELOADS = 20
+const PATIENTLY = { timeout: 20_000 }
 
 const ALWAYS = 'query Always { offers { nodes { id gpuModel { name } } } }'
 const LARGEST = 'query L { offers { nodes { largestAllocation } } }'
@@ -95,7 +96,7 @@ test('no request and no stream notices a reload, but by the fields that it adds 
   ]
   for (let i = 1; i <= RELOADS; i++) {
     write(i % 2 === 1 ? WITHOUT_AVAILABLE : WITHOUT_LARGEST)
-    await vi.waitFor(async () => expect(await reloads('taken')).toBe(i), { timeout: 20_000 })
+    await vi.waitFor(async () => expect(await reloads('taken')).toBe(i), PATIENTLY)
     await platform.publish(`alc_${i}`)
     const soFar = asked
     await vi.waitFor(() => expect(asked).toBeGreaterThan(soFar + 20))
@@ -115,7 +116,10 @@ test('no request and no stream notices a reload, but by the fields that it adds 
 
 test('a supergraph that cannot be built, or has nowhere to ask, changes nothing', async () => {
   write(FULL)
-  await vi.waitFor(async () => expect((await gateway.ask({ query: LARGEST })).status).toBe(200))
+  await vi.waitFor(
+    async () => expect((await gateway.ask({ query: LARGEST })).status).toBe(200),
+    PATIENTLY,
+  )
   const refused = (await reloads('refused')) ?? 0
   for (const [i, text] of [
     'type Query { nonsense',
@@ -126,18 +130,18 @@ test('a supergraph that cannot be built, or has nowhere to ask, changes nothing'
     ),
   ].entries()) {
     write(text)
-    await vi.waitFor(async () => expect(await reloads('refused')).toBe(refused + i + 1))
+    await vi.waitFor(async () => expect(await reloads('refused')).toBe(refused + i + 1), PATIENTLY)
     expect((await gateway.ask({ query: LARGEST })).status).toBe(200)
   }
 })
 
 test('what is used most is planned and compiled before a graph is served', async () => {
   write(`${FULL}\n# first`)
-  await vi.waitFor(() => expect(line('another supergraph is served')).toBeTruthy())
+  await vi.waitFor(() => expect(line('another supergraph is served')).toBeTruthy(), PATIENTLY)
   platform.logged.length = 0
   for (let i = 0; i < 3; i++) await gateway.ask({ query: '{ offers { nodes { warm: id } } }' })
   write(`${FULL}\n# second`)
-  await vi.waitFor(() => expect(line('another supergraph is served')).toBeTruthy())
+  await vi.waitFor(() => expect(line('another supergraph is served')).toBeTruthy(), PATIENTLY)
   const { warmed } = JSON.parse(line('another supergraph is served') ?? '{}')
   // The two of the manifest as well.
   expect(warmed).toBeGreaterThanOrEqual(3)

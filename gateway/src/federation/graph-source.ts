@@ -4,8 +4,8 @@ import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import { type DocumentNode, Kind, type OperationDefinitionNode } from 'graphql'
 import type { Documents } from '../admit/documents.ts'
+import { NO_TRUSTED_DOCUMENTS, type TrustedDocuments } from '../admit/trusted-documents.ts'
 import type { GatewayContext } from '../context.ts'
-import { NO_TRUSTED_DOCUMENTS, type TrustedDocuments } from '../http/trusted-documents.ts'
 import type { Planner } from '../subscriptions/plan.ts'
 import type { Executor } from './executor.ts'
 import { buildGraph, type Graph } from './graph.ts'
@@ -30,7 +30,7 @@ export type Generation = GraphParts & {
  */
 export type GraphSource = {
   readonly current: Generation
-  readonly documents: Pick<Documents, 'open' | 'store'>
+  readonly documents: Pick<Documents, 'open'>
   readonly executor: Executor
   readonly planner: Planner
   /** Undefined: no document of this hash is trusted. */
@@ -87,15 +87,9 @@ export function createGraphSource({
       return current
     },
     executor,
-    planner: (document, definition) => ownerOf(definition).planner(document, definition),
-    documents: {
-      open: (source) => current.documents.open(source),
-      store: {
-        get: (key) => current.documents.store.get(key),
-        set: (key, document) => current.documents.store.set(key, document),
-        delete: (key) => current.documents.store.delete(key),
-      },
-    },
+    planner: (document, definition, caller) =>
+      ownerOf(definition).planner(document, definition, caller),
+    documents: { open: (source, by) => current.documents.open(source, by) },
     trusted: (hash) => current.trusted.get(hash),
     onChange: (listener) => void listeners.add(listener),
     async reload(next) {
@@ -118,10 +112,6 @@ export function createGraphSource({
       return 'refused'
     }
     const warmed = await warm(generation, current.documents.hottest(WARMED))
-    // In a turn of its own. From where Apollo Server takes the schema of a request until it has
-    // found or kept its document it waits for nothing but promises that are settled: a request
-    // never sees the schema of one graph and the documents of another.
-    await nextTurn()
     current = generation
     for (const listener of listeners) listener(generation)
     const ms = Math.round(performance.now() - startedAt)

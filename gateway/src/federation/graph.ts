@@ -1,6 +1,8 @@
 import { DEFAULT_SUPPORTED_SUPERGRAPH_FEATURES, Supergraph } from '@apollo/federation-internals'
 import { QueryPlanner } from '@apollo/query-planner'
 import type { GraphQLSchema } from 'graphql'
+import { PLANNER_CONFIG } from './planning.ts'
+import { withResolvableKeysFirst } from './resolvable-keys.ts'
 
 /** The composed graph, in the forms that its readers need. Built once per supergraph. */
 export type Graph = {
@@ -20,7 +22,7 @@ export type Graph = {
 
 /** @param sdl a supergraph that was composed and checked beforehand */
 export function buildGraph(sdl: string): Graph {
-  const supergraph = Supergraph.build(sdl, {
+  const supergraph = Supergraph.build(withResolvableKeysFirst(sdl), {
     validateSupergraph: false,
     supportedFeatures: SUPPORTED_FEATURES,
   })
@@ -31,7 +33,7 @@ export function buildGraph(sdl: string): Graph {
     schema: api.toGraphQLJSSchema(),
     supergraph: supergraph.schema.toGraphQLJSSchema(),
     api,
-    planner: new QueryPlanner(supergraph),
+    planner: new QueryPlanner(supergraph, PLANNER_CONFIG),
     subgraphs: subgraphs.map(({ name }) => name),
     urls: Object.fromEntries(subgraphs.map(({ name, url }) => [name, url])),
   })

@@ -5,12 +5,16 @@ import type { Log } from '@berth/platform/log'
 import {
   type DocumentNode,
   type ExecutionResult,
+  type FragmentDefinitionNode,
   Kind,
   type OperationDefinitionNode,
+  type SelectionSetNode,
 } from 'graphql'
-import { type SubgraphAnswer, withKnownErrors } from './answers.ts'
+import { type Answer, type SubgraphAnswer, withKnownErrors } from './answers.ts'
+import { fragmentsOf } from './compiled/fragments.ts'
+import { createNaming, keyOf, type Names } from './compiled/names.ts'
 import { createDataSource } from './data-source.ts'
-import type { Answer, Execution, Hydration } from './executor.ts'
+import type { Execution, Hydration } from './executor.ts'
 import type { Graph } from './graph.ts'
 import type { SubgraphClients } from './transport/subgraph-client.ts'
 
@@ -36,6 +40,7 @@ export function createStock({
       createDataSource(service, client),
     ]),
   )
+  const naming = createNaming(graph.supergraph, graph.schema)
   const plans = new WeakMap<OperationDefinitionNode, QueryPlan>()
 
   return {
@@ -48,7 +53,9 @@ export function createStock({
       }
       return run(plan, sources, { document: alone, variables, context })
     },
-    hydrate(event, { node: { primary, rest }, document, definition, variables, context }) {
+    async hydrate(event, { node: { primary, rest }, document, definition, variables, context }) {
+      const fragments = fragmentsOf(document, definition)
+      const names = naming(definition, fragments)
       let isAnswered = false
       // The executor refuses to run a Subscription node: it is given a sequence instead, whose first
       // fetch the event answers.
@@ -63,11 +70,14 @@ export function createStock({
         },
       }
       const node = { kind: 'Sequence', nodes: rest ? [primary, rest] : [primary] } as const
-      return run(
+      const { dataText, errors } = await run(
         { kind: 'QueryPlan', node: { ...node, nodes: [...node.nodes] } },
         { ...sources, [primary.serviceName]: answeredByEvent },
-        { document: aloneIn(document, definition), variables, context },
+        { document: names.document, variables, context },
       )
+      const data: unknown = JSON.parse(dataText ?? 'null')
+      const shown = rename(data, [definition.selectionSet], { fragments, inData: names.inData })
+      return { dataText: JSON.stringify(shown), errors }
     },
   }
 
@@ -86,6 +96,38 @@ export function createStock({
       graph.api,
     )
     return answerOf(result as ExecutionResult)
+  }
+}
+
+type Renamed = Pick<Names, 'inData'> & {
+  readonly fragments: ReadonlyMap<string, FragmentDefinitionNode>
+}
+
+/** The client's names in the place of the plan's. */
+function rename(value: unknown, sets: readonly SelectionSetNode[], of: Renamed): unknown {
+  if (Array.isArray(value)) return value.map((it) => rename(it, sets, of))
+  if (typeof value !== 'object' || value === null) return value
+  const fields = new Map<string, { key: string; below: SelectionSetNode[] }>()
+  for (const set of sets) add(set)
+  return Object.fromEntries(
+    Object.entries(value).map(([dataKey, it]) => {
+      const { key, below } = fields.get(dataKey) ?? { key: dataKey, below: [] }
+      return [key, below.length > 0 ? rename(it, below, of) : it]
+    }),
+  )
+
+  function add({ selections }: SelectionSetNode): void {
+    for (const it of selections) {
+      if (it.kind !== Kind.FIELD) {
+        const fragment = it.kind === Kind.INLINE_FRAGMENT ? it : of.fragments.get(it.name.value)
+        if (fragment) add(fragment.selectionSet)
+        continue
+      }
+      const dataKey = of.inData(it)
+      const field = fields.get(dataKey) ?? { key: keyOf(it), below: [] }
+      if (it.selectionSet) field.below.push(it.selectionSet)
+      fields.set(dataKey, field)
+    }
   }
 }
 

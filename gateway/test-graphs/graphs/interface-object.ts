@@ -42,7 +42,6 @@ const people: Thing[] = [
     score: 0,
     level: 4,
     notes: ['a', null],
-    absentIn: ['levels'],
   },
 ]
 for (const [n, it] of people.entries()) {
@@ -68,7 +67,7 @@ export const interfaceObject: TestGraph = {
     scores: `
       type Query { ranking: [Person] top: Person }
       type Person @key(fields: "id") @interfaceObject {
-        id: ID! name: String! @external score: Int peer: Person shout: String @requires(fields: "name") }`,
+        id: ID! name: String! @external score: Int peer: Person shout: String! @requires(fields: "name") }`,
     levels: `
       type Query { levelled(min: Int! = 2): [Person!] }
       type Person @key(fields: "email") @interfaceObject { email: ID! level: Int! notes: [String] team: Team }
@@ -102,6 +101,9 @@ export const interfaceObject: TestGraph = {
     '{ levelled { level score name ... on Staff { boss { level } } } all: levelled(min: 0) { email } }',
     '{ teams { id members { score level __typename } } }',
     '{ staff { score level notes team { members { __typename } } } }',
+    'query ($no: Boolean = false) { ranking { ... on Person @include(if: $no) { ... on Staff { score } b: shout } level } }',
+    'query ($id: ID = "g1") { b: person(id: $id) { peer { notes } ... on Staff { shout } } }',
+    '{ people { ... on Staff { shout score } ... on Guest { score peer { ... on Guest { shout } level } } } }',
     '{ person(id: "s2") { level } p: person(id: "g2") { score name team { id } } }',
   ],
 }

@@ -71,6 +71,13 @@ export const mutations: TestGraph = {
     },
   },
   operations: [
+    // One mutation under two conditions, and one in a fragment after another outside.
+    'mutation ($v: Boolean = true) { rename(id: "2", label: "a") { paid } b: refund(id: "1") { cart { label } } rename(id: "2", label: "a") @include(if: $v) { lines { count } } fail { paid } }',
+    {
+      source:
+        'mutation ($v: ID = "1") { a: add(id: "3", line: { sku: "a" }) { total } fail { total } ...F } fragment F on Mutation { pay(id: $v) { total } }',
+      variables: { v: '2' },
+    },
     'mutation { a: add(id: "1", line: { sku: "x" }) { id label paid } b: pay(id: "1") { total label } c: add(id: "2", line: { sku: "y", count: 3 }) { label } }',
     'mutation { note(text: "1") refund(id: "1") { step cart { label paid } } n: note(text: "2") r: refund(id: "2") { step } }',
     'mutation { note(text: "a") fail(code: "x") { id } r: refund(id: "1") { step } }',

@@ -76,6 +76,8 @@ export const provides: TestGraph = {
     'Query.users': () => users,
   },
   operations: [
+    // The plan asks for the fields of both at one path: an error of what only the other asked for is none.
+    '{ b: works { ... on Book { author { address { zip } } } ... on Film { author { __typename ... on User { email } } } } }',
     '{ withAuthor { author { name email address { city zip } } } }',
     '{ withAuthor { title author { id name } editor { name email } } }',
     '{ works { __typename ... on Book { title pages } ... on Film { title minutes } } }',

@@ -1,6 +1,8 @@
+import { GraphQLError } from 'graphql'
 import type { TestGraph, Thing } from '../graph.ts'
+import { failure } from './failure.ts'
 
-type Dims = { w: number; h: number; unit?: { name: string } | null }
+type Dims = { w: number; h: number; unit?: { name: string | GraphQLError } | null }
 const rates: Record<string, number> = { EUR: 1, USD: 2, JPY: 100 }
 const tags = [
   { __typename: 'Tag', name: 'heavy', weight: 3 },
@@ -16,6 +18,13 @@ const items: Thing[] = [
     dims: { w: 5, h: 5, unit: { name: 'in' } },
     tags: [tags[1]],
     absentIn: ['shipping'],
+  }),
+  // What requires what failed is not computed: it fails with it.
+  item(5, {
+    price: failure('CONFLICT', 'no price'),
+    grams: 4,
+    dims: { w: 1, h: 2, unit: { name: failure('UNAVAILABLE', 'no name') } },
+    tags: [tags[0], { __typename: 'Tag', name: 'odd', weight: failure('FORBIDDEN', 'no scales') }],
   }),
 ]
 for (const [n, it] of items.entries()) Object.assign(it, { next: items[n + 1] ?? null })
@@ -35,13 +44,20 @@ function item(n: number, more: object): Thing {
   }
 }
 
-const sizeOf = (dims: Dims | null) => (dims ? `${dims.w}x${dims.h}${dims.unit?.name ?? ''}` : null)
+const sizeOf = (dims: Dims | null) =>
+  dims?.unit?.name instanceof GraphQLError
+    ? dims.unit.name
+    : dims
+      ? `${dims.w}x${dims.h}${dims.unit?.name ?? ''}`
+      : null
 const inDollars = (it: Thing) => ({
   grams: it.grams as number,
-  price: it.price === null ? null : (it.price as number) * 2 + 0.25,
+  price: typeof it.price === 'number' ? it.price * 2 + 0.25 : (it.price as null | GraphQLError),
 })
-const shippingOf = (it: { grams: number; price: number | null }) =>
-  it.price === null ? null : it.grams / 10 + it.price
+const shippingOf = (it: { grams: number; price: number | null | GraphQLError }) => {
+  if (it.price === null || it.price instanceof GraphQLError) return it.price
+  return it.grams / 10 + it.price
+}
 
 /** `@requires`: of scalars, objects, lists, abstract types, with arguments, and of what requires itself. */
 export const requires: TestGraph = {
@@ -53,7 +69,7 @@ export const requires: TestGraph = {
         id: ID! price(currency: String = "EUR", round: Boolean): Float grams: Int! dims: Dims tags: [Tag!] lists: [[Int!]]
         media: Media next: Item kind: Kind! }
       type Dims @shareable { w: Int! h: Int! unit: Unit }
-      type Unit @shareable { name: String! }
+      type Unit @shareable { name: String }
       type Tag @shareable { name: String! weight: Int }
       enum Kind { BOX BAG }
       interface Media { id: ID! by: String }
@@ -71,7 +87,7 @@ export const requires: TestGraph = {
         credit: String @requires(fields: "media { __typename id by ... on Photo { pixels } ... on Clip { seconds } }")
         nextId: ID @requires(fields: "next { id }") }
       type Dims @shareable { w: Int! h: Int! unit: Unit }
-      type Unit @shareable { name: String! }
+      type Unit @shareable { name: String }
       type Tag @shareable { name: String! weight: Int }
       enum Kind { BOX BAG }
       interface Media { id: ID! by: String }
@@ -83,12 +99,12 @@ export const requires: TestGraph = {
         label: String @requires(fields: "shipping size") }`,
   },
   things: items,
-  values: { ID: ['1', '2', '3', '4', '9'], String: ['EUR', 'USD', 'JPY'] },
+  values: { ID: ['1', '2', '3', '4', '5', '9'], String: ['EUR', 'USD', 'JPY'] },
   resolvers: {
     'Query.items': () => items,
     'Query.item': (_root, { id }) => items.find((it) => it.id === id),
     'Item.price': (it, { currency, round }) => {
-      if (it.price === null) return null
+      if (typeof it.price !== 'number') return it.price
       const price = it.price * (rates[currency ?? 'EUR'] ?? 0) + 0.25
       return round ? Math.round(price) : price
     },
@@ -96,6 +112,7 @@ export const requires: TestGraph = {
     'Item.shipping': (it) => shippingOf(inDollars(it)),
     'Item.size': (it) => sizeOf(it.dims),
     'Item.heaviness': (it) =>
+      it.tags?.find((tag: Thing) => tag.weight instanceof GraphQLError)?.weight ??
       it.tags?.reduce((sum: number, tag: { weight: number }) => sum + tag.weight, 0),
     'Item.flat': (it) => it.lists.flat().filter((n: number | null) => n !== null),
     'Item.packing': (it) => `${it.kind}/${it.grams}`,
@@ -124,12 +141,23 @@ export const requires: TestGraph = {
     '{ items { next { next { label nextId } nextId } } item(id: "4") { shipping label packing } }',
     {
       source:
+        'query ($v: Boolean = false) { items { shipping @include(if: $v) heaviness nextId } item(id: "5") { credit @skip(if: true) label } }',
+    },
+    '{ item(id: "5") { size flat packing } a: item(id: "5") { dims { w unit { name } } shipping price(currency: "EUR") } }',
+    {
+      source:
         'query ($c: String, $no: Boolean = false) { items { price(currency: $c) shipping @include(if: $no) label @skip(if: $no) } }',
       variables: { c: 'JPY' },
     },
   ],
 }
 
-function labelOf({ shipping, size }: { shipping: number | null; size: string | null }): string {
+type Labelled = {
+  readonly shipping: number | null | GraphQLError
+  readonly size: string | null | GraphQLError
+}
+
+function labelOf({ shipping, size }: Labelled): string | GraphQLError {
+  for (const it of [shipping, size]) if (it instanceof GraphQLError) return it
   return `${size ?? '?'} for ${shipping ?? '?'}`
 }

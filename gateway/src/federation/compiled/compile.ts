@@ -1,5 +1,4 @@
-import { operationFromDocument } from '@apollo/federation-internals'
-import type { PlanNode, SubscriptionNode } from '@apollo/query-planner'
+import type { FetchNode, PlanNode, SubscriptionNode } from '@apollo/query-planner'
 import {
   type DocumentNode,
   type FragmentDefinitionNode,
@@ -10,22 +9,35 @@ import {
   visit,
 } from 'graphql'
 import type { GatewayContext } from '../../context.ts'
-import { knownError, type SubgraphAnswer } from '../answers.ts'
-import type { Answer } from '../executor.ts'
+import { type Answer, knownError, type SubgraphAnswer } from '../answers.ts'
 import type { Graph } from '../graph.ts'
+import { planOf } from '../planning.ts'
 import type { SubgraphClients } from '../transport/subgraph-client.ts'
-import { conditionKey, conditionVariables } from './conditions.ts'
+import {
+  conditionKey,
+  conditionVariables,
+  createKept,
+  type Resolved,
+  resolveConditions,
+} from './conditions.ts'
+import { refuseConflicts } from './conflicts.ts'
+import { type Demand, demandsOf } from './demands.ts'
+import { errorsOf } from './errors.ts'
 import { pathIn, type Scope } from './fetch.ts'
-import { keysOf } from './holes.ts'
+import { fragmentsOf } from './fragments.ts'
 import { clone, type JsonObject } from './json.ts'
-import { createNaming, keyOf, SAME_NAMES } from './names.ts'
+import { createNaming } from './names.ts'
 import { NotCompiled, NotPlanned } from './not-compiled.ts'
 import { copyAlong, type PlanPath } from './paths.ts'
 import { compilePlan, hasContexts, pathsOf } from './plan.ts'
+import { createRequirements } from './requirements.ts'
 import { compileRewrites, renamed } from './rewrites.ts'
 import type { Run } from './run.ts'
+import { serially } from './selections.ts'
 import { compileShape } from './shape.ts'
+import { compileShown } from './shown.ts'
 import { createTypes } from './types.ts'
+import { unplannedRoot } from './unplanned.ts'
 
 /** A compiled operation. */
 export type Compiled = {
@@ -44,22 +56,29 @@ export type Inputs = {
 
 export type Compiler = {
   /**
-   * A query or mutation: its plan as closures, and the writer of its answer.
+   * A query or mutation, for given values of the variables that its conditions depend on: its plan
+   * as closures, and the writer of its answer.
    *
    * @throws {NotCompiled}
    * @throws {NotPlanned}
    */
-  operation(document: DocumentNode, definition: OperationDefinitionNode): Compiled
-  /** What completes the events of a subscription. @throws {NotCompiled} */
+  operation(
+    document: DocumentNode,
+    definition: OperationDefinitionNode,
+    conditions: Readonly<Record<string, unknown>>,
+  ): Compiled
+  /**
+   * What completes the events of a subscription.
+   *
+   * @param node planned with the names of `createNaming`
+   * @throws {NotCompiled}
+   */
   hydration(
     node: SubscriptionNode,
     document: DocumentNode,
     definition: OperationDefinitionNode,
   ): Compiled
 }
-
-/** What there may be of one operation for different values of its conditions, at one time. */
-const MAX_SHAPES = 16
 
 export function createCompiler({
   graph,
@@ -69,35 +88,41 @@ export function createCompiler({
   clients: SubgraphClients
 }): Compiler {
   const types = createTypes(graph.supergraph)
+  const requirements = createRequirements(graph.supergraph)
   const naming = createNaming(graph.supergraph, graph.schema)
   return {
-    operation(document, definition) {
-      const fragments = fragmentsOf(document, definition)
+    operation(document, client, conditions) {
+      const asSent = { definition: client, fragments: fragmentsOf(document, client) }
+      const resolved = serially(graph.schema, resolveConditions(asSent, conditions))
+      const { definition, fragments } = resolved
       const names = naming(definition, fragments)
       const node = plan(names.document)
       if (node?.kind === 'Subscription') throw new NotCompiled('plan-node')
       const scope = scopeOf(definition, fragments, names, node)
+      const left = unplannedRoot(names.document, node)
+      if (left !== undefined) throw new NotPlanned(new Error(`no plan for ${left}`))
+      if (node) refuseConflicts(scope, node)
       const step = node ? compilePlan(scope, node) : null
-      const shapeFor = shapesOf(definition, fragments, names)
+      const shape = shapeOf(resolved, names)
       return {
         async run(inputs) {
-          const shape = shapeFor(inputs.coerced)
-          if (shape instanceof Error) return { dataText: 'null', errors: [shape] }
           const run = newRun(inputs, {}, false)
           const pending = step?.(run, [run.data])
           if (pending) await pending
-          return { dataText: shape(run), errors: run.errors }
+          return shape(run)
         },
       }
     },
 
     hydration({ primary, rest }, document, definition) {
       const fragments = fragmentsOf(document, definition)
-      const scope = scopeOf(definition, fragments, SAME_NAMES, rest)
+      const names = naming(definition, fragments)
+      const scope = scopeOf(definition, fragments, names, rest)
+      if (rest) refuseConflicts(scope, rest)
       const step = rest ? compilePlan(scope, rest) : null
       const paths: readonly PlanPath[] = rest ? pathsOf(rest) : []
       const rewrite = compileRewrites(types, primary.outputRewrites)
-      const shapeFor = shapesOf(definition, fragments, SAME_NAMES)
+      const shapeFor = shapesOf({ definition, fragments }, names)
       return {
         async run(inputs) {
           const { data, errors } = inputs.event ?? {}
@@ -105,14 +130,15 @@ export function createCompiler({
           if (shape instanceof Error) return { dataText: 'null', errors: [shape] }
           const run = newRun(inputs, dataOf(data), step !== null)
           for (const error of errors ?? []) {
-            const originalError = knownError(primary.serviceName, error)
             const path = pathIn(error)
             const at = path ? renamed(path, primary.outputRewrites) : null
-            run.errors.push(new GraphQLError(originalError.message, { originalError, path: at }))
+            const why = () => knownError(primary.serviceName, error)
+            const limit = Number.POSITIVE_INFINITY
+            run.told.push({ why, paths: at && [at], limit, holes: [] })
           }
           const pending = step?.(run, [run.data])
           if (pending) await pending
-          return { dataText: shape(run), errors: run.errors }
+          return shape(run)
         },
       }
 
@@ -128,7 +154,7 @@ export function createCompiler({
 
   function plan(operation: DocumentNode): PlanNode | SubscriptionNode | undefined {
     try {
-      return graph.planner.buildQueryPlan(operationFromDocument(graph.api, operation, {})).node
+      return planOf(graph, operation)
     } catch (error) {
       throw new NotPlanned(error)
     }
@@ -140,46 +166,48 @@ export function createCompiler({
     names: Scope['names'],
     node: PlanNode | undefined,
   ): Scope {
-    const keys = keysOf([definition.selectionSet], fragments)
+    const known = new Map<FetchNode, readonly Demand[]>()
+    const demands = (node: FetchNode) => {
+      const found = known.get(node) ?? demandsOf(requirements, node)
+      known.set(node, found)
+      return found
+    }
     const mutations = graph.schema.getMutationType()?.getFields() ?? {}
-    const endsWhenNull = new Map<string, string>()
+    const endsWhenNull = new Set<string>()
     if (definition.operation === 'mutation') {
       visit(aloneWith(definition, fragments), {
         Field(node) {
           if (isNonNullType(mutations[node.name.value]?.type)) {
-            endsWhenNull.set(keyOf(node), names.inData(node))
+            endsWhenNull.add(names.inData(node))
           }
           return false
         },
       })
     }
-    return { types, clients, keys, names, endsWhenNull, isApart: hasContexts(node) }
+    const isApart = hasContexts(node)
+    return { types, requirements, demands, clients, names, endsWhenNull, isApart }
   }
 
-  function shapesOf(
-    definition: OperationDefinitionNode,
-    fragments: ReadonlyMap<string, FragmentDefinitionNode>,
-    { inData }: Scope['names'],
-  ) {
-    const names = conditionVariables([definition, ...fragments.values()])
-    const compile = (conditions: Inputs['coerced']) =>
-      compileShape({ schema: graph.schema, definition, fragments, conditions, inData })
-    const shapes = new Map<string, (run: Run) => string>()
-    const fixed = names.length === 0 ? compile({}) : null
-    return (coerced: Inputs['coerced']): ((run: Run) => string) | GraphQLError => {
-      if (fixed) return fixed
-      const key = conditionKey(names, coerced)
+  function shapeOf(resolved: Resolved, { inData }: Scope['names']): Shape {
+    const selected = { schema: graph.schema, ...resolved, inData }
+    const write = compileShape(selected)
+    const shown = compileShown(selected)
+    return (run) => ({ dataText: write(run), errors: errorsOf(run, shown(run)) })
+  }
+
+  function shapesOf(client: Resolved, names: Scope['names']) {
+    const variables = conditionVariables(client)
+    const shapes = createKept<Shape>()
+    return (coerced: Inputs['coerced']): Shape | GraphQLError => {
+      const key = conditionKey(variables, coerced)
       if (key instanceof GraphQLError) return key
-      let shape = shapes.get(key)
-      if (!shape) {
-        shape = compile(coerced)
-        if (shapes.size >= MAX_SHAPES) shapes.clear()
-        shapes.set(key, shape)
-      }
-      return shape
+      return shapes(key, () => shapeOf(resolveConditions(client, coerced), names))
     }
   }
 }
+
+/** Makes the answer of what a run brought. */
+type Shape = (run: Run) => Answer
 
 function newRun({ variables, coerced, context }: Inputs, data: JsonObject, isShared: boolean): Run {
   return {
@@ -189,34 +217,11 @@ function newRun({ variables, coerced, context }: Inputs, data: JsonObject, isSha
     data,
     isShared,
     errors: [],
-    explained: [],
+    told: [],
     skipped: [],
     path: [],
     isEnded: false,
     places: null,
-  }
-}
-
-/** The fragments that the operation uses: the document may have others, with variables of others. */
-function fragmentsOf(
-  { definitions }: DocumentNode,
-  definition: OperationDefinitionNode,
-): Map<string, FragmentDefinitionNode> {
-  const all = new Map<string, FragmentDefinitionNode>()
-  for (const it of definitions) if (it.kind === Kind.FRAGMENT_DEFINITION) all.set(it.name.value, it)
-  const used = new Map<string, FragmentDefinitionNode>()
-  use(definition)
-  return used
-
-  function use(node: OperationDefinitionNode | FragmentDefinitionNode): void {
-    visit(node, {
-      FragmentSpread({ name: { value: name } }) {
-        const fragment = all.get(name)
-        if (!fragment || used.has(name)) return
-        used.set(name, fragment)
-        use(fragment)
-      },
-    })
   }
 }
 

@@ -20,7 +20,7 @@ export function compileContexts(
   if (!rewrites || rewrites.length === 0) return null
   const names = [...new Set(rewrites.map((it) => it.renameKeyTo))]
   return (run, objects) => {
-    const places = placesAt(run, path, (it) => it)
+    const places = placesAt(run, path)
     const groups = new Map<string, JsonObject[]>()
     for (const object of objects) {
       const [place] = places.get(object) ?? []

@@ -1,28 +1,30 @@
 import type { FetchNode } from '@apollo/query-planner'
 import type { GraphQLFormattedError } from 'graphql'
 import { compileContexts } from './contexts.ts'
-import { type Fetch, pathIn, placesOf, type Scope, type Step, shownPath } from './fetch.ts'
-import { clone, isObject, type JsonObject } from './json.ts'
+import { type Demand, without } from './demands.ts'
+import { type Fetch, fetchOf, pathIn, type Scope, type Step } from './fetch.ts'
+import { clone, isObject, type JsonObject, read } from './json.ts'
 import { merge } from './merge.ts'
-import { type PlanPath, placesAt } from './paths.ts'
-import { compileRepresentations } from './representations.ts'
+import { represent } from './partial.ts'
+import { type Place, type PlanPath, placesAt } from './paths.ts'
+import { compileRepresentations, type Representation } from './representations.ts'
 import { compileRewrites, renamed } from './rewrites.ts'
-import type { Path, Run } from './run.ts'
+import { at, type Path, type Run, treeOf } from './run.ts'
 import { typenameOf } from './types.ts'
 
 /**
  * A fetch of what one subgraph knows of entities. Those that are represented alike are asked for
- * once, and share what came.
+ * once, and share what came. Those that lack what some of the fields require are asked for without
+ * these, in a request of their own.
  */
-export function entityStep(
-  { types, isApart, names }: Scope,
-  node: FetchNode,
-  path: PlanPath,
-  { ask, tell, fail, holes }: Fetch,
-): Step {
+export function entityStep(scope: Scope, node: FetchNode, path: PlanPath): Step {
+  const { types, isApart, requirements } = scope
+  const whole = fetchOf(scope, node)
+  const demands = scope.demands(node)
   const representationOf = compileRepresentations(types, node)
   const rewrite = compileRewrites(types, node.outputRewrites)
   const contexts = compileContexts(types, node.contextRewrites, path)
+  const variants = new Map<string, Fetch | null>()
   if (!contexts) return (run, objects) => fetch(run, objects, '')
   return async (run, objects) => {
     const groups = contexts(run, objects)
@@ -35,58 +37,126 @@ export function entityStep(
     objects: readonly JsonObject[],
     variables: string,
   ): Promise<void> | undefined {
-    const asked = represented(run, objects)
-    if (asked.count === 0) return undefined
     const before = variables === '' ? '' : `${variables},`
-    return receive(run, asked, `${before}"representations":[${asked.text}]`)
+    const asked = new Asked(whole)
+    const rest = gather(run, objects, asked)
+    const send = (it: Asked) => receive(run, it, `${before}"representations":[${it.text}]`)
+    if (!rest) return asked.count === 0 ? undefined : send(asked)
+    const all = [asked, ...split(run, rest, asked)].filter((it) => it.count > 0)
+    return all.length === 0
+      ? undefined
+      : (Promise.all(all.map(send)) as Promise<unknown> as Promise<void>)
   }
 
-  function represented(run: Run, objects: readonly JsonObject[]): Asked {
-    const indexes: number[] = []
-    const asked: Asked = { objects, indexes, count: 0, text: '' }
-    const byType = new Map<string, Map<unknown, number>>()
+  /** Puts those that are whole among those to be asked for, and gives back the others. */
+  function gather(run: Run, objects: readonly JsonObject[], asked: Asked): JsonObject[] | null {
+    // Where something failed, what is null may be so because of that.
+    if (run.told.length > 0 && demands.length > 0) return [...objects]
+    let rest: JsonObject[] | null = null
     let last: string | null = null
-    let known = new Map<unknown, number>()
+    let representation: Representation | null = null
     for (const object of objects) {
       const typename = typenameOf(object)
-      if (typename === null) {
-        indexes.push(-1)
-        continue
-      }
-      if (typename !== last) {
+      if (typename === null) continue
+      if (typename !== last || !representation) {
         last = typename
-        known = byType.get(typename) ?? new Map()
-        byType.set(typename, known)
+        representation = representationOf(typename)
+        asked.select(typename)
       }
-      const { text: write, sole } = representationOf(typename)
+      const { text: write, sole } = representation
       const text = sole === null ? write(object) : undefined
       const key = sole === null ? text : object[sole]
-      let index = key === undefined ? undefined : known.get(key)
+      let index = key === undefined ? undefined : asked.known.get(key)
       if (index === undefined) {
         const written = text === undefined ? write(object) : text
-        if (written === null) index = -1
-        else {
-          index = asked.count++
-          asked.text += index === 0 ? written : `,${written}`
-          known.set(key, index)
+        if (written === null) {
+          rest ??= []
+          rest.push(object)
+          continue
+        }
+        index = asked.add(key, written)
+      }
+      asked.objects.push(object)
+      asked.indexes.push(index)
+    }
+    return rest
+  }
+
+  function split(run: Run, objects: readonly JsonObject[], asked: Asked): Iterable<Asked> {
+    const byFields = new Map<string, Asked>()
+    const hasErrors = run.told.length > 0
+    const places = hasErrors ? placesAt(run, path) : NO_PLACES
+    const failures = hasErrors ? treeOf(run.told) : null
+    for (const object of objects) {
+      const typename = typenameOf(object)
+      if (typename === null) continue
+      const { fields, as, text: write } = representationOf(typename)
+      const keys = requirements.keys(node.serviceName, as)
+      const [place] = places.get(object) ?? []
+      const of = { as, fields: fields ?? [], failures: place ? at(failures, place.path) : null }
+      const partial = fields
+        ? represent({ types, demands, keys }, object, of)
+        : { text: write(object), lacking: [] }
+      if (!partial || partial.text === null) {
+        const holes = whole.holes(run, typename)
+        for (const key of absent(object, fields)) skip(run, places.get(object), [key], holes)
+        continue
+      }
+      const { text, lacking } = partial
+      for (const { cause, demand } of lacking) skip(run, places.get(object), cause, [demand.key])
+      let into: Asked | undefined = asked
+      if (lacking.length > 0) {
+        const id = lacking.map(({ demand }) => demands.indexOf(demand)).join()
+        into = byFields.get(id)
+        if (!into) {
+          const fetch = variant(
+            id,
+            lacking.map(({ demand }) => demand),
+          )
+          if (!fetch) continue
+          into = new Asked(fetch)
+          byFields.set(id, into)
         }
       }
-      indexes.push(index)
+      into.select(typename)
+      into.objects.push(object)
+      into.indexes.push(into.known.get(text) ?? into.add(text, text))
     }
-    if (run.errors.length > 0 && indexes.includes(-1)) skip(run, asked)
-    return asked
+    return byFields.values()
+  }
+
+  function skip(
+    run: Run,
+    places: readonly Place[] = [],
+    cause: Path,
+    keys: readonly string[],
+  ): void {
+    for (const { path: place } of places) {
+      run.skipped.push({ cause: [...place, ...cause], holes: keys.map((key) => [...place, key]) })
+    }
+  }
+
+  function variant(id: string, dropped: readonly Demand[]): Fetch | null {
+    let fetch = variants.get(id)
+    if (fetch === undefined) {
+      const rest = without(node, dropped)
+      fetch = rest && fetchOf(scope, rest)
+      if (variants.size >= MAX_VARIANTS) variants.clear()
+      variants.set(id, fetch)
+    }
+    return fetch
   }
 
   async function receive(run: Run, asked: Asked, first: string): Promise<void> {
+    const { by } = asked
     try {
-      const { data, errors } = await ask(run, first)
-      if (errors) for (const error of errors) explain(run, asked, error, data?._entities)
-      if (data) take(run, asked, data._entities)
-      else if (!errors || errors.length === 0) {
+      const { data, errors } = await by.ask(run, first)
+      if (errors && errors.length > 0) explain(run, asked, errors, data)
+      else if (!data)
         throw new TypeError(`${node.serviceName} answered with neither data nor errors`)
-      } else run.explained.push(...holesOf(run, asked, isAsked))
+      if (data) take(run, asked, data._entities)
     } catch (error) {
-      fail(run, error, holesOf(run, asked, isAsked))
+      by.fail(run, error, holesOf(asked, run, placesAt(run, path), asked.objects))
     }
   }
 
@@ -97,7 +167,7 @@ export function entityStep(
     const taken = new Set<number>()
     for (let i = 0; i < objects.length; i++) {
       const index = indexes[i] as number
-      const entity: unknown = index < 0 ? null : received[index]
+      const entity: unknown = received[index]
       if (!isObject(entity)) continue
       const object = objects[i] as JsonObject
       const isFirst = !taken.has(index)
@@ -119,47 +189,49 @@ export function entityStep(
     if (known !== null && types.isAbstract(entity.__typename)) entity.__typename = undefined
   }
 
-  function explain(run: Run, asked: Asked, error: GraphQLFormattedError, received: unknown): void {
-    const below = pathIn(error)
-    if (!below) {
-      tell(run, error, [undefined])
-      return
-    }
-    const [root, position, ...rest] = below
-    if (root !== '_entities' || typeof position !== 'number') {
-      tell(run, error, holesOf(run, asked, isAsked).slice(0, 1))
-      run.explained.push(...holesOf(run, asked, isAsked))
-      return
-    }
-    const objects = asked.objects.filter((_, i) => asked.indexes[i] === position)
-    const to = shownPath(names, renamed(rest, node.outputRewrites))
-    tell(
-      run,
-      error,
-      placesOf(run, objects, path, names).map((it) => [...it.path, ...to]),
-    )
-    // An error below an entity that is null took all the rest of it.
-    const entity: unknown = Array.isArray(received) ? received[position] : null
-    if (rest.length === 0 || (entity ?? null) === null) {
-      run.explained.push(...holesOf(run, asked, (index) => index === position))
-    }
-  }
-
-  function skip(run: Run, { objects, indexes }: Asked): void {
-    const places = placesAt(run, path, names.shown)
-    for (const object of new Set(objects.filter((_, i) => indexes[i] === -1))) {
-      const keys = holes(run, typenameOf(object))
-      for (const { path: place } of places.get(object) ?? []) {
-        run.skipped.push({ place, holes: keys.map((key) => [...place, key]) })
+  function explain(
+    run: Run,
+    asked: Asked,
+    errors: readonly GraphQLFormattedError[],
+    data: JsonObject | null | undefined,
+  ): void {
+    const { by } = asked
+    const places = placesAt(run, path)
+    const received = data?._entities
+    const objectsAt = byIndex(asked)
+    const holesAt = new Map<number, Path[]>()
+    let all: Path[] | undefined
+    for (const error of errors) {
+      const below = pathIn(error)
+      const [root, position, ...rest] = below ?? []
+      if (root !== '_entities' || typeof position !== 'number') {
+        all ??= holesOf(asked, run, places, asked.objects)
+        by.tell(run, error, below ? all.slice(0, 1) : null, below || !data ? all : [])
+        continue
       }
+      const to = renamed(rest, node.outputRewrites)
+      const these = objectsAt.get(position) ?? []
+      const paths = these.flatMap((it) => places.get(it) ?? []).map((it) => [...it.path, ...to])
+      // An error below an entity that is null took all the rest of it.
+      const entity: unknown = Array.isArray(received) ? received[position] : null
+      const isAll = rest.length === 0 || (entity ?? null) === null
+      let holes: Path[] = []
+      if (isAll) {
+        holes = holesAt.get(position) ?? holesOf(asked, run, places, these)
+        holesAt.set(position, holes)
+      }
+      by.tell(run, error, rest.length === 0 ? holes : paths, holes)
     }
   }
 
-  function holesOf(run: Run, asked: Asked, isMeant: (index: number) => boolean): Path[] {
-    const objects = asked.objects.filter((_, i) => isMeant(asked.indexes[i] as number))
-    const places = placesAt(run, path, names.shown)
-    return [...new Set(objects)].flatMap((object) => {
-      const keys = holes(run, typenameOf(object))
+  function holesOf(
+    { by }: Asked,
+    run: Run,
+    places: ReadonlyMap<JsonObject, readonly Place[]>,
+    these: readonly JsonObject[],
+  ): Path[] {
+    return [...new Set(these)].flatMap((object) => {
+      const keys = by.holes(run, typenameOf(object))
       return (places.get(object) ?? []).flatMap((place) =>
         keys.length === 0 ? [place.path] : keys.map((key) => [...place.path, key]),
       )
@@ -167,15 +239,54 @@ export function entityStep(
   }
 }
 
-type Asked = {
-  readonly objects: readonly JsonObject[]
-  /** Of each object, which representation stands for it; -1: none does. */
-  readonly indexes: readonly number[]
-  count: number
-  /** The representations, as the text of items. */
-  text: string
+/** The objects that each representation stands for, each once. */
+function byIndex({ objects, indexes }: Asked): ReadonlyMap<number, readonly JsonObject[]> {
+  const sets = new Map<number, Set<JsonObject>>()
+  for (let i = 0; i < objects.length; i++) {
+    const index = indexes[i] as number
+    const set = sets.get(index) ?? new Set()
+    sets.set(index, set)
+    set.add(objects[i] as JsonObject)
+  }
+  return new Map([...sets].map(([index, set]) => [index, [...set]]))
 }
 
-function isAsked(index: number): boolean {
-  return index >= 0
+function absent(object: JsonObject, fields: Representation['fields']): string[] {
+  const keys = (fields ?? []).flatMap((it) => (it.kind === 'Field' ? [it.alias ?? it.name] : []))
+  return keys.filter((key) => read(object, key) === undefined)
+}
+
+/** What there may be of one fetch without some of its fields, at one time. */
+const MAX_VARIANTS = 16
+
+const NO_PLACES: ReadonlyMap<JsonObject, readonly Place[]> = new Map()
+
+/** What is asked for in one request. */
+class Asked {
+  readonly by: Fetch
+  readonly objects: JsonObject[] = []
+  /** Of each object, which representation stands for it. */
+  readonly indexes: number[] = []
+  count = 0
+  /** The representations, as the text of items. */
+  text = ''
+  /** Those of the selected type, by what tells them apart. */
+  known = new Map<unknown, number>()
+  readonly #byType = new Map<string, Map<unknown, number>>()
+
+  constructor(by: Fetch) {
+    this.by = by
+  }
+
+  select(typename: string): void {
+    this.known = this.#byType.get(typename) ?? new Map()
+    this.#byType.set(typename, this.known)
+  }
+
+  add(key: unknown, text: string): number {
+    const index = this.count++
+    this.text += index === 0 ? text : `,${text}`
+    this.known.set(key, index)
+    return index
+  }
 }

@@ -6,18 +6,21 @@ import {
   isInterfaceType,
   isObjectType,
   Kind,
+  type NameNode,
   type OperationDefinitionNode,
-  parse,
+  print,
   TypeInfo,
   visit,
   visitWithTypeInfo,
 } from 'graphql'
+import { joined, selectionsOf } from './requirements.ts'
 
 /**
  * What is given to the planner differs from what the client sent, where the planner would mistake
  * the one for what it adds itself: an alias that is the name of a key (`id: name`), a field with
- * arguments that another requires with others, a variable `representations`. Such a field has
- * another name in the plan and its data than in the answer.
+ * arguments that another requires with others, fields of several types that have one response name,
+ * a variable `representations`. Such a field has another name in the plan and its data than in the
+ * answer.
  */
 export type Names = {
   /** The operation to plan. */
@@ -26,16 +29,7 @@ export type Names = {
   variable(planned: string): string
   /** The response name of a field in the plan's data. */
   inData(field: FieldNode): string
-  /** The client's of it. */
-  shown(key: string): string
 }
-
-/** For a plan that was made of the operation as it is. */
-export const SAME_NAMES: Omit<Names, 'document'> = Object.freeze({
-  variable: (planned: string) => planned,
-  inData: keyOf,
-  shown: (key: string) => key,
-})
 
 export type CreateNames = (
   definition: OperationDefinitionNode,
@@ -44,7 +38,7 @@ export type CreateNames = (
 
 export function createNaming(supergraph: GraphQLSchema, api: GraphQLSchema): CreateNames {
   const fields = fieldNames(supergraph)
-  const required = requiredWithArguments(supergraph)
+  const required = requiredNames(supergraph)
   const roots = new Set(
     [supergraph.getQueryType(), supergraph.getMutationType()].flatMap((it) => it?.name ?? []),
   )
@@ -56,15 +50,26 @@ export function createNaming(supergraph: GraphQLSchema, api: GraphQLSchema): Cre
     } as const
     const prefix = freePrefix(document)
     const variable = freeVariable(document)
-    const inData = (field: FieldNode) => (isMistaken(field) ? prefix + keyOf(field) : keyOf(field))
+    const variants = variantsOf(document)
+    const inData = (field: FieldNode) => {
+      const key = keyOf(field)
+      const variant = variants.get(key)?.indexOf(textOf(field)) ?? 0
+      if (variant > 0) return `${prefix}${variant}_${key}`
+      return isMistaken(field) ? prefix + key : key
+    }
     const types = new TypeInfo(api)
     return {
       document: visit(
         document,
         visitWithTypeInfo(types, {
           Field(node) {
-            if (!isMistaken(node)) return undefined
-            return { ...node, alias: { kind: Kind.NAME, value: prefix + keyOf(node) } }
+            const name = inData(node)
+            if (name === keyOf(node)) return undefined
+            return { ...node, alias: { kind: Kind.NAME, value: name } }
+          },
+          // What conditions left empty: the planner wants something everywhere.
+          SelectionSet(node) {
+            return node.selections.length > 0 ? undefined : { ...node, selections: [TYPENAME] }
           },
           Variable(node) {
             if (node.name.value !== OWN) return undefined
@@ -89,13 +94,13 @@ export function createNaming(supergraph: GraphQLSchema, api: GraphQLSchema): Cre
       ),
       variable: (planned) => (planned === variable ? OWN : planned),
       inData,
-      shown: (key) => (key.startsWith(prefix) ? key.slice(prefix.length) : key),
     }
   }
 
   function isMistaken(field: FieldNode): boolean {
     const key = keyOf(field)
-    return key === field.name.value ? required.has(key) : fields.has(key)
+    if (key !== field.name.value) return fields.has(key)
+    return required.withArguments.has(key) || (required.all.has(key) && hasArguments(field))
   }
 
   /** No name of the graph or the operation begins with it. */
@@ -106,6 +111,44 @@ export function createNaming(supergraph: GraphQLSchema, api: GraphQLSchema): Cre
     while (names.some((it) => it.startsWith(prefix))) prefix += '_'
     return prefix
   }
+}
+
+/**
+ * What fields of one response name ask for, where it is not the same: those of different types may,
+ * and become fields of one type where a subgraph knows an interface as an object.
+ */
+function variantsOf(document: DocumentNode): Map<string, string[]> {
+  const all = new Map<string, string[]>()
+  visit(document, {
+    Field(node) {
+      const texts = all.get(keyOf(node)) ?? []
+      const text = textOf(node)
+      if (!texts.includes(text)) all.set(keyOf(node), [...texts, text])
+    },
+  })
+  for (const [key, texts] of all) if (texts.length === 1) all.delete(key)
+  return all
+}
+
+/** A field and its arguments: the same text for what validation takes for the same. */
+export function textOf(field: FieldNode): string {
+  const { name, arguments: given = [] } = field
+  if (given.length === 0) return name.value
+  const sorted: FieldNode = { kind: Kind.FIELD, name, arguments: byName(given) }
+  return print(
+    visit(sorted, {
+      ObjectValue: { leave: (node) => ({ ...node, fields: byName(node.fields) }) },
+    }),
+  )
+}
+
+function byName<T extends { readonly name: NameNode }>(nodes: readonly T[]): readonly T[] {
+  return nodes.toSorted((a, b) => (a.name.value < b.name.value ? -1 : 1))
+}
+
+const TYPENAME: FieldNode = {
+  kind: Kind.FIELD,
+  name: { kind: Kind.NAME, value: '__typename' },
 }
 
 const OWN = 'representations'
@@ -132,22 +175,27 @@ function fieldNames(schema: GraphQLSchema): Set<string> {
   return names
 }
 
-/** Names of fields that some `@requires` asks for with arguments. */
-function requiredWithArguments(schema: GraphQLSchema): Set<string> {
-  const names = new Set<string>()
+/** Names of fields that some `@requires` asks for, and those that one asks for with arguments. */
+function requiredNames(schema: GraphQLSchema) {
+  const all = new Set<string>()
+  const withArguments = new Set<string>()
   for (const type of Object.values(schema.getTypeMap())) {
     if (!isObjectType(type) && !isInterfaceType(type)) continue
     for (const field of Object.values(type.getFields())) {
-      for (const { name, arguments: given } of field.astNode?.directives ?? []) {
-        const value = given?.find((it) => it.name.value === 'requires')?.value
-        if (name.value !== 'join__field' || value?.kind !== Kind.STRING) continue
-        visit(parse(`{ ${value.value} }`, { noLocation: true }), {
+      for (const { requires } of joined(field.astNode?.directives, 'join__field')) {
+        if (!requires) continue
+        visit(selectionsOf(requires), {
           Field(node) {
-            if ((node.arguments?.length ?? 0) > 0) names.add(node.name.value)
+            all.add(node.name.value)
+            if (hasArguments(node)) withArguments.add(node.name.value)
           },
         })
       }
     }
   }
-  return names
+  return { all, withArguments }
+}
+
+function hasArguments(field: FieldNode): boolean {
+  return (field.arguments?.length ?? 0) > 0
 }

@@ -29,9 +29,9 @@ export class NotPlanned extends Error {
 
   constructor(cause: unknown) {
     super('not planned', { cause })
-    const text = cause instanceof Error ? cause.message : ''
-    this.refusal = /exceed|too many/i.test(text)
-      ? new DomainError('TOO_COMPLEX', 'The operation has too many selections to be planned')
-      : new DomainError('INTERNAL', 'the query planner failed', { cause })
+    this.refusal =
+      cause instanceof DomainError
+        ? cause
+        : new DomainError('INTERNAL', 'the query planner failed', { cause })
   }
 }

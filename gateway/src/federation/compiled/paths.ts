@@ -53,11 +53,7 @@ export type Place = {
  * Where in the answer each object at a path stands: several places, when entities that are the same
  * share what was fetched for them. For errors and contexts; without them nothing asks.
  */
-export function placesAt(
-  run: Run,
-  path: PlanPath,
-  shown: (key: string) => string,
-): Map<JsonObject, Place[]> {
+export function placesAt(run: Run, path: PlanPath): Map<JsonObject, Place[]> {
   const found = new Map<JsonObject, Place[]>()
   walk(run.data, 0, [], [])
   return found
@@ -68,8 +64,7 @@ export function placesAt(
       for (const [index, item] of value.entries()) walk(item, next, [...at, index], above)
     } else if (isObject(value)) {
       const key = path[step]
-      if (key !== undefined)
-        walk(read(value, key), step + 1, [...at, shown(key)], [...above, value])
+      if (key !== undefined) walk(read(value, key), step + 1, [...at, key], [...above, value])
       else {
         const places = found.get(value)
         if (places) places.push({ path: at, above })

@@ -1,4 +1,5 @@
-import type { PlanNode } from '@apollo/query-planner'
+import type { FetchNode, PlanNode } from '@apollo/query-planner'
+import { forgotten } from './demands.ts'
 import { compileFetch, type Scope, type Step } from './fetch.ts'
 import { NotCompiled } from './not-compiled.ts'
 import { compileCollect, type PlanPath, planPathOf } from './paths.ts'
@@ -12,11 +13,11 @@ import { compileCollect, type PlanPath, planPathOf } from './paths.ts'
 export function compilePlan(scope: Scope, node: PlanNode, path: PlanPath = []): Step {
   switch (node.kind) {
     case 'Fetch':
-      return compileFetch(scope, node, path)
+      return compileFetch(scope, completed(scope, node), path)
     case 'Sequence':
       return sequence(node.nodes.map((it) => compilePlan(scope, it, path)))
     case 'Parallel':
-      return parallel(node.nodes.map((it) => compilePlan(scope, it, path)))
+      return parallels(scope, node.nodes, path)
     case 'Flatten': {
       const below = planPathOf(node.path)
       const collect = compileCollect(below)
@@ -37,6 +38,35 @@ export function compilePlan(scope: Scope, node: PlanNode, path: PlanPath = []): 
       throw new NotCompiled('defer')
     default:
       throw new NotCompiled('plan-node')
+  }
+}
+
+/** With all that its fields require in what it sends. */
+function completed(scope: Scope, node: FetchNode): FetchNode {
+  const more = forgotten(node, scope.demands(node))
+  return more.length === 0 ? node : { ...node, requires: [...(node.requires ?? []), ...more] }
+}
+
+/** What forgets in its place what the others bring comes after them. */
+function parallels(scope: Scope, nodes: readonly PlanNode[], path: PlanPath): Step {
+  const isLate = (it: PlanNode) => forgets(scope, it)
+  const compiled = (some: readonly PlanNode[]) =>
+    parallel(some.map((it) => compilePlan(scope, it, path)))
+  if (nodes.length < 2 || !nodes.some(isLate)) return compiled(nodes)
+  return sequence([compiled(nodes.filter((it) => !isLate(it))), compiled(nodes.filter(isLate))])
+}
+
+function forgets(scope: Scope, node: PlanNode): boolean {
+  switch (node.kind) {
+    case 'Fetch':
+      return forgotten(node, scope.demands(node)).length > 0
+    case 'Sequence':
+    case 'Parallel':
+      return node.nodes.some((it) => forgets(scope, it))
+    case 'Flatten':
+      return forgets(scope, node.node)
+    default:
+      return false
   }
 }
 

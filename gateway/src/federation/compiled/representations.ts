@@ -8,12 +8,17 @@ import { type Types, typenameOf } from './types.ts'
 type Represent = (entity: JsonObject) => string | null
 
 export type Representation = {
+  /** Null when what it wants is not all there: see `represent`. */
   readonly text: Represent
   /**
    * The field that alone tells representations of this type apart; null when there is none, and the
    * text has to.
    */
   readonly sole: string | null
+  /** What it wants; null when it is not to be had in part. */
+  readonly fields: Fields | null
+  /** The type's name in the subgraph. */
+  readonly as: string
 }
 
 type Fields = readonly QueryPlanSelectionNode[]
@@ -21,7 +26,7 @@ type Fields = readonly QueryPlanSelectionNode[]
 /**
  * The representations of one fetch, by the type of the entity. What is written is worked out when
  * the first of a type is seen: text directly where its selection is plain, by way of an object where
- * fragments overlap or rewrites reach deep.
+ * it has abstract types below, or rewrites reach deep.
  */
 export function compileRepresentations(
   types: Types,
@@ -29,11 +34,10 @@ export function compileRepresentations(
 ): (typename: string) => Representation {
   const byType = new Map<string, Representation>()
   const isKnown = (typename: unknown) => types.isIn(serviceName, typename)
-  const general = { text: throughObjects(types, requires, rewrites, isKnown), sole: null }
   return (typename) => {
     let representation = byType.get(typename)
     if (!representation) {
-      representation = plain(types, typename, { requires, rewrites, isKnown }) ?? general
+      representation = representationOf(types, typename, { requires, rewrites, isKnown })
       // There are no more types than the supergraph has, unless a subgraph makes them up.
       if (byType.size < MAX_TYPES) byType.set(typename, representation)
     }
@@ -43,26 +47,35 @@ export function compileRepresentations(
 
 const MAX_TYPES = 1_000
 
-function plain(
+function representationOf(
   types: Types,
   typename: string,
   { requires, rewrites = [], isKnown }: Of,
-): Representation | null {
-  const fitting = requires.filter(
-    (it) => it.kind === 'Field' || !it.typeCondition || types.isOf(typename, it.typeCondition),
+): Representation {
+  const fields = merged(
+    requires.flatMap((it) => {
+      if (it.kind === 'Field') return [it]
+      return !it.typeCondition || types.isOf(typename, it.typeCondition) ? it.selections : []
+    }),
   )
-  const [fragment] = fitting
-  if (fitting.length !== 1 || fragment?.kind !== 'InlineFragment') return null
-  let sent: unknown
+  let sent: unknown = null
   for (const { kind, path, ...rewrite } of rewrites) {
     const [condition, key] = path
     const type = condition === undefined ? null : conditionOf(condition)
-    if (kind !== 'ValueSetter' || path.length !== 2 || key !== '__typename' || !type) return null
+    if (kind !== 'ValueSetter' || path.length !== 2 || key !== '__typename' || !type) {
+      const text = throughObjects(types, fields, rewrites, isKnown)
+      return { text, sole: null, fields: null, as: typename }
+    }
     if (types.isOf(typename, type)) sent = (rewrite as { setValueTo: unknown }).setValueTo
   }
-  if (!isKnown(sent ?? typename)) return UNKNOWN
-  const text = writer(fragment.selections, typeof sent === 'string' ? sent : null)
-  return text && { text, sole: soleOf(fragment.selections) }
+  const as = typeof sent === 'string' ? sent : typename
+  // The planner may ask for all of an interface what is of some of its types.
+  if (!isKnown(as) || fields.length === 0) {
+    return { text: () => null, sole: null, fields: null, as }
+  }
+  const text = writer(fields, typeof sent === 'string' ? sent : null)
+  if (text) return { text, sole: soleOf(fields), fields, as }
+  return { text: throughObjects(types, fields, rewrites, isKnown), sole: null, fields, as }
 }
 
 type Of = {
@@ -71,8 +84,25 @@ type Of = {
   readonly isKnown: (typename: unknown) => boolean
 }
 
-/** The planner may ask for all of an interface what is of some of its types. */
-const UNKNOWN: Representation = Object.freeze({ text: () => null, sole: null })
+/** Each field once: the planner may want one for several reasons. */
+function merged(selections: Fields): Fields {
+  const fields = new Map<string, QueryPlanSelectionNode>()
+  const rest: QueryPlanSelectionNode[] = []
+  for (const it of selections) {
+    if (it.kind !== 'Field') {
+      rest.push(it)
+      continue
+    }
+    const key = it.alias ?? it.name
+    const known = fields.get(key)
+    const below = [
+      ...((known?.kind === 'Field' && known.selections) || []),
+      ...(it.selections ?? []),
+    ]
+    fields.set(key, below.length > 0 ? { ...it, selections: [...merged(below)] } : it)
+  }
+  return [...fields.values(), ...rest]
+}
 
 function soleOf(selections: Fields): string | null {
   const [one, ...others] = selections.filter(
@@ -92,7 +122,6 @@ function writer(selections: Fields, typename: string | null): Represent | null {
     const below = selection.selections ? writer(selection.selections, null) : null
     if (selection.selections && !below) return null
     const constant = key === '__typename' && typename !== null ? quoted(typename) : null
-    if (parts.some((it) => it.key === key)) return null
     const before = `${parts.length === 0 ? '{' : ','}${JSON.stringify(key)}:`
     parts.push({ key, isInherited: isInherited(key), before, below, constant })
   }
@@ -103,7 +132,9 @@ function writer(selections: Fields, typename: string | null): Represent | null {
     for (const part of parts) {
       const value = part.isInherited ? read(object, part.key) : object[part.key]
       if (value === undefined) return null
-      text += part.before + (part.constant ?? valueText(value, part.below))
+      const valued = part.constant ?? valueText(value, part.below)
+      if (valued === null) return null
+      text += part.before + valued
     }
     return `${text}}`
   }
@@ -117,11 +148,13 @@ type Part = {
   readonly constant: string | null
 }
 
-function valueText(value: unknown, below: Represent | null): string {
+/** Null when something is missing below. */
+function valueText(value: unknown, below: Represent | null): string | null {
   if (typeof value === 'string') return quoted(value)
   if (!below || value === null || typeof value !== 'object') return JSON.stringify(value)
-  if (!Array.isArray(value)) return below(value as JsonObject) ?? 'null'
-  return `[${value.map((item) => valueText(item, below)).join(',')}]`
+  if (!Array.isArray(value)) return below(value as JsonObject)
+  const items = value.map((item) => valueText(item, below))
+  return items.includes(null) ? null : `[${items.join(',')}]`
 }
 
 function throughObjects(
@@ -140,14 +173,15 @@ function throughObjects(
   }
 }
 
+/** Null when something of it is missing. */
 function select(types: Types, source: JsonObject, selections: Fields): JsonObject | null {
   const result: JsonObject = {}
   for (const selection of selections) {
     if (selection.kind === 'Field') {
       const key = selection.alias ?? selection.name
       const value = read(source, key)
-      if (value === undefined) return null
-      const part = selected(types, value, selection.selections)
+      const part = value === undefined ? MISSING : selected(types, value, selection.selections)
+      if (part === MISSING) return null
       const sent: JsonObject = {}
       write(sent, key, part)
       merge(result, sent, false)
@@ -156,14 +190,20 @@ function select(types: Types, source: JsonObject, selections: Fields): JsonObjec
       const condition = selection.typeCondition
       if (condition && (typename === null || !types.isOf(typename, condition))) continue
       const part = select(types, source, selection.selections)
-      if (part) merge(result, part, false)
+      if (!part) return null
+      merge(result, part, false)
     }
   }
   return result
 }
 
+const MISSING = Symbol('missing')
+
 function selected(types: Types, value: unknown, selections: Fields | undefined): unknown {
   if (!selections) return value
-  if (Array.isArray(value)) return value.map((item) => selected(types, item, selections))
-  return isObject(value) ? select(types, value, selections) : value
+  if (Array.isArray(value)) {
+    const items = value.map((item) => selected(types, item, selections))
+    return items.includes(MISSING) ? MISSING : items
+  }
+  return isObject(value) ? (select(types, value, selections) ?? MISSING) : value
 }

@@ -1,7 +1,8 @@
-import { GraphQLError } from 'graphql'
+import type { GraphQLError } from 'graphql'
 import type { GatewayContext } from '../../context.ts'
 import type { JsonObject } from './json.ts'
 
+/** Where something is in the data: response names of the plan, and indexes of lists. */
 export type Path = readonly (string | number)[]
 
 /** One execution of a compiled operation. */
@@ -14,11 +15,11 @@ export type Run = {
   readonly data: JsonObject
   /** Whether `data` has parts that are not this run's to change. */
   readonly isShared: boolean
+  readonly told: Told[]
+  /** What could not be asked for, because of what is missing or failed elsewhere. */
+  readonly skipped: Skipped[]
+  /** Those of introspection: they stand where clients see them. */
   readonly errors: GraphQLError[]
-  /** Places that are empty because of an error which stands elsewhere. */
-  readonly explained: Path[]
-  /** Places of entities that could not be asked for, and what is therefore empty there. */
-  readonly skipped: { readonly place: Path; readonly holes: readonly Path[] }[]
   /** Where the writer is: valid up to the depth of the field that reads it. */
   readonly path: (string | number)[]
   /** A mutation went so wrong that those after it must not run. */
@@ -26,48 +27,90 @@ export type Run = {
   places: PathTree | null
 }
 
-type PathTree = Map<string | number, PathTree>
+/** An error, where it happened in the data. Whether clients have that place is found out at the end. */
+export type Told = {
+  /** The words of one of the gateway's own, or what makes the error: of thousands few are shown. */
+  readonly why: string | (() => Error)
+  /** Null: it is of no place. */
+  readonly paths: readonly Path[] | null
+  /** At how many of them it is told at most. */
+  readonly limit: number
+  /** What is empty because of it: it is told there when clients have none of its places. */
+  readonly holes: Path[]
+}
+
+export type Skipped = {
+  /** What was needed: an error there or below is why. */
+  readonly cause: Path
+  readonly holes: readonly Path[]
+}
 
 /** An error of the gateway's own. */
 export function report(run: Run, message: string, path: Path): void {
-  run.errors.push(new GraphQLError(message, { path }))
+  run.told.push({ why: message, paths: [path], limit: 1, holes: [] })
 }
 
 /** Whether an error stands at a place or below it, so that its null needs no other. */
 export function isExplained(run: Run, path: Path): boolean {
-  run.places ??= placesOf(run)
-  return has(run.places, path)
+  run.places ??= explainedPlaces(run)
+  return at(run.places, path) !== null
 }
 
+/** Places of errors, and what is empty because of them. */
+export type PathTree = { readonly below: Map<string | number, PathTree>; first: Told | null }
+
 /** Asked for once all fetches are done: what the writer itself reports is at places of its own. */
-function placesOf({ errors, explained, skipped }: Run): PathTree {
-  const root: PathTree = new Map()
-  for (const { path } of errors) if (path) add(root, path)
-  for (const path of explained) add(root, path)
-  // What they need is missing: if an error stands there, that is why.
-  for (const { place, holes } of skipped) {
-    if (has(root, place)) for (const path of holes) add(root, path)
+function explainedPlaces({ told, skipped }: Run): PathTree {
+  const root = treeOf(told)
+  // In the order of the plan: what is skipped may be what others need.
+  for (const { cause, holes } of skipped) {
+    const found = at(root, cause)
+    if (found) for (const path of holes) add(root, path, firstIn(found))
   }
   return root
 }
 
-function has(root: PathTree, path: Path): boolean {
-  let tree: PathTree | undefined = root
-  for (const step of path) {
-    tree = tree.get(step)
-    if (!tree) return false
+export function treeOf(told: readonly Told[]): PathTree {
+  const root: PathTree = { below: new Map(), first: null }
+  // Errors of one answer have lists of places in common, and the first of them has the place.
+  const seen = new Set<readonly Path[]>()
+  for (const it of told) {
+    for (const paths of [it.paths, it.holes]) {
+      if (!paths || seen.has(paths)) continue
+      seen.add(paths)
+      for (const path of paths) add(root, path, it)
+    }
   }
-  return true
+  return root
 }
 
-function add(root: PathTree, path: Path): void {
+export function at(root: PathTree | null, path: Path): PathTree | null {
+  let tree: PathTree | null | undefined = root
+  for (const step of path) {
+    if (!tree) return null
+    tree = tree.below.get(step)
+  }
+  return tree ?? null
+}
+
+export function add(root: PathTree, path: Path, told: Told | null): void {
   let tree = root
   for (const step of path) {
-    let next = tree.get(step)
+    let next = tree.below.get(step)
     if (!next) {
-      next = new Map()
-      tree.set(step, next)
+      next = { below: new Map(), first: null }
+      tree.below.set(step, next)
     }
     tree = next
   }
+  tree.first ??= told
+}
+
+export function firstIn(tree: PathTree): Told | null {
+  if (tree.first) return tree.first
+  for (const below of tree.below.values()) {
+    const found = firstIn(below)
+    if (found) return found
+  }
+  return null
 }

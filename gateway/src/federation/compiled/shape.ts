@@ -1,25 +1,19 @@
 import {
   type FieldNode,
-  type FragmentDefinitionNode,
   type GraphQLCompositeType,
-  type GraphQLField,
-  type GraphQLObjectType,
   type GraphQLOutputType,
-  type GraphQLSchema,
   isAbstractType,
   isInterfaceType,
   isLeafType,
   isListType,
   isNonNullType,
   isObjectType,
-  Kind,
-  type OperationDefinitionNode,
   type SelectionSetNode,
 } from 'graphql'
-import { isIncluded } from './conditions.ts'
 import { compileIntrospection } from './introspection.ts'
 import { isInherited, type JsonObject, read } from './json.ts'
 import { isExplained, type Run, report } from './run.ts'
+import { collect, fieldOf, type Selected } from './selections.ts'
 import { compileLeaf } from './values.ts'
 
 /**
@@ -28,29 +22,14 @@ import { compileLeaf } from './values.ts'
  */
 type Write = (value: unknown, run: Run) => string | undefined
 
-export type ShapeOf = {
-  readonly schema: GraphQLSchema
-  readonly definition: OperationDefinitionNode
-  readonly fragments: ReadonlyMap<string, FragmentDefinitionNode>
-  /** Values of at least the variables that `@skip` and `@include` depend on. */
-  readonly conditions: Readonly<Record<string, unknown>>
-  /** The response name of a field in the data. */
-  readonly inData: (field: FieldNode) => string
-}
-
 /**
  * The answer of an operation, written in one pass from what its plan brought, and completed as the
  * GraphQL specification says (6.4.3, 6.4.4): nulls rise to what may be null, values that the schema
  * does not allow are errors. It is compiled for given values of the variables that `@skip` and
- * `@include` depend on, so that nothing is decided field by field.
+ * `@include` depend on: nothing is decided field by field.
  */
-export function compileShape({
-  schema,
-  definition,
-  fragments,
-  conditions,
-  inData,
-}: ShapeOf): (run: Run) => string {
+export function compileShape(selected: Selected): (run: Run) => string {
+  const { schema, definition, fragments, inData } = selected
   const root = schema.getRootType(definition.operation)
   if (!root) throw new TypeError(`there is no root of a ${definition.operation}`)
   const ids = new Map<SelectionSetNode, number>()
@@ -122,8 +101,8 @@ export function compileShape({
     sets: readonly SelectionSetNode[],
     depth: number,
   ): Write {
-    const fields = [...collect(type, sets)].map(([key, nodes], index) =>
-      fieldOf(type, key, nodes, index, depth),
+    const fields = [...collect(selected, type, sets)].map(([key, nodes], index) =>
+      memberOf(type, key, nodes, index, depth),
     )
     if (fields.length === 0) return () => '{}'
     return (value, run) => {
@@ -133,7 +112,7 @@ export function compileShape({
       for (let i = 0; i < fields.length; i++) {
         const field = fields[i] as Field
         const part = field.isInherited ? read(object, field.dataKey) : object[field.dataKey]
-        path[depth] = field.key
+        path[depth] = field.dataKey
         let partText: string | undefined
         if (part !== null && part !== undefined) partText = field.write(part, run)
         else if (field.constant !== null) partText = field.constant(run)
@@ -146,7 +125,7 @@ export function compileShape({
     }
   }
 
-  function fieldOf(
+  function memberOf(
     type: GraphQLCompositeType,
     key: string,
     nodes: readonly FieldNode[],
@@ -159,7 +138,6 @@ export function compileShape({
     const place = { depth: depth + 1, name }
     const dataKey = nodes[0] ? inData(nodes[0]) : key
     const common = {
-      key,
       dataKey,
       name,
       before,
@@ -168,7 +146,7 @@ export function compileShape({
     }
     const constant = constantOf(type, fieldName, nodes, place)
     if (constant) return { ...common, isNonNull: true, constant, write: (_, run) => constant(run) }
-    const field = definitionOf(type, fieldName)
+    const field = fieldOf(type, fieldName)
     if (!field) throw new TypeError(`there is no field ${name}`)
     const sets = nodes.flatMap((it) => it.selectionSet ?? [])
     const isNonNull = isNonNullType(field.type)
@@ -249,46 +227,6 @@ export function compileShape({
       return `${text}]`
     }
   }
-
-  /** Fields by response name, in the order of the specification (6.3.2). */
-  function collect(
-    type: GraphQLCompositeType,
-    sets: readonly SelectionSetNode[],
-  ): Map<string, FieldNode[]> {
-    const fields = new Map<string, FieldNode[]>()
-    const seen = new Set<string>()
-    for (const set of sets) add(set)
-    return fields
-
-    function add({ selections }: SelectionSetNode): void {
-      for (const it of selections) {
-        if (!isIncluded(it.directives, conditions)) continue
-        if (it.kind === Kind.FIELD) {
-          const key = it.alias?.value ?? it.name.value
-          const nodes = fields.get(key)
-          if (nodes) nodes.push(it)
-          else fields.set(key, [it])
-          continue
-        }
-        if (it.kind === Kind.FRAGMENT_SPREAD) {
-          if (seen.has(it.name.value)) continue
-          seen.add(it.name.value)
-        }
-        const fragment = it.kind === Kind.INLINE_FRAGMENT ? it : fragments.get(it.name.value)
-        if (fragment && applies(fragment.typeCondition?.name.value)) add(fragment.selectionSet)
-      }
-    }
-
-    function applies(condition: string | undefined): boolean {
-      if (condition === undefined || condition === type.name) return true
-      const wider = schema.getType(condition)
-      return (
-        isAbstractType(wider) &&
-        (isObjectType(type) || isInterfaceType(type)) &&
-        schema.isSubType(wider, type)
-      )
-    }
-  }
 }
 
 type Place = {
@@ -299,7 +237,6 @@ type Place = {
 }
 
 type Field = {
-  readonly key: string
   readonly dataKey: string
   readonly name: string
   /** What comes before its value in the text of the object. */
@@ -310,15 +247,6 @@ type Field = {
   /** Its value, for which no data is needed; null for a field of a subgraph. */
   readonly constant: ((run: Run) => string | undefined) | null
   readonly write: Write
-}
-
-function definitionOf(
-  type: GraphQLCompositeType,
-  name: string,
-): GraphQLField<unknown, unknown> | undefined {
-  return isObjectType(type) || isInterfaceType(type)
-    ? (type as GraphQLObjectType).getFields()[name]
-    : undefined
 }
 
 function missing(run: Run, name: string, depth: number): void {

@@ -1,12 +1,6 @@
-import {
-  type ConstDirectiveNode,
-  type GraphQLSchema,
-  isAbstractType,
-  isEnumType,
-  isInterfaceType,
-  isObjectType,
-} from 'graphql'
+import { type GraphQLSchema, isAbstractType, isInterfaceType, isObjectType } from 'graphql'
 import type { JsonObject } from './json.ts'
+import { joined, servicesOf } from './requirements.ts'
 
 /** What a `__typename` in a plan's data stands for, in the whole supergraph. */
 export type Types = {
@@ -23,7 +17,7 @@ export function createTypes(supergraph: GraphQLSchema): Types {
   return {
     isIn(service, typename) {
       const type = typeof typename === 'string' ? supergraph.getType(typename) : undefined
-      const graphs = joined(type?.astNode?.directives, 'join__type', 'graph')
+      const graphs = joined(type?.astNode?.directives, 'join__type').map((it) => it.graph)
       return graphs.length === 0 || graphs.some((it) => (services.get(it) ?? it) === service)
     },
     isOf(typename, condition) {
@@ -39,29 +33,6 @@ export function createTypes(supergraph: GraphQLSchema): Types {
     isAbstract: (typename) =>
       typeof typename === 'string' && isInterfaceType(supergraph.getType(typename)),
   }
-}
-
-/** Subgraphs' names, by those that the supergraph's own directives have for them. */
-function servicesOf(supergraph: GraphQLSchema): Map<string, string> {
-  const graphs = supergraph.getType('join__Graph')
-  const names = new Map<string, string>()
-  for (const { name, astNode } of isEnumType(graphs) ? graphs.getValues() : []) {
-    const [service] = joined(astNode?.directives, 'join__graph', 'name')
-    if (service !== undefined) names.set(name, service)
-  }
-  return names
-}
-
-/** The texts of one argument of a directive, each time that it stands there. */
-function joined(
-  directives: readonly ConstDirectiveNode[] | undefined,
-  directive: string,
-  argument: string,
-): string[] {
-  return (directives ?? []).flatMap((it) => {
-    const value = it.arguments?.find(({ name }) => name.value === argument)?.value
-    return it.name.value === directive && value && 'value' in value ? String(value.value) : []
-  })
 }
 
 export function typenameOf({ __typename }: JsonObject): string | null {

@@ -77,6 +77,8 @@ export class Call implements ExchangeOwner, Waiting {
   }
 
   begin(headers: Record<string, string>): void {
+    // The deadline was sooner than the headers: nobody waits, and a write must not happen yet.
+    if (this.#isSettled) return
     this.#headers = headers
     // A probe is there to find out.
     if (!this.isProbe && this.#subgraph.outage.isOn) this.#wait(undefined)

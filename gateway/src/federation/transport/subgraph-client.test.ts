@@ -39,6 +39,22 @@ test('credentials that cannot be made fail the call, and nothing is sent', async
   expect(server.received).toEqual([])
 })
 
+test('a write whose credentials come after its deadline is not sent', async () => {
+  const late = Promise.withResolvers<Record<string, string>>()
+  const made = [late.promise, { 'berth-actor': 'me' }]
+  await using server = await testServer()
+  await using client = testClient(
+    [server.url],
+    { mutationTimeoutMs: 20 },
+    { headers: () => made.shift() ?? {} },
+  )
+  await expect(client.write()).rejects.toMatchObject({ code: 'TIMEOUT' })
+  late.resolve({})
+  await late.promise
+  await client.read()
+  expect(server.received).toEqual(['{"query":"{ a }"}'])
+})
+
 test('a header that is none is our fault, and breaks nothing', async () => {
   await using server = await testServer()
   await using client = testClient([server.url], {}, { headers: () => ({ 'x-a': 'b\r\nx-c: d' }) })
