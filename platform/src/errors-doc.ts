@@ -25,7 +25,9 @@ with the HTTP status and, where it is known, \`Retry-After\`.
 A GraphQL response has the HTTP status of the list only when nothing was executed; otherwise it is
 200 and errors stand beside the data. *Retryable* means that the same request, unchanged, may succeed
 later; a mutation is repeated with the same \`Idempotency-Key\`. A fault on our side shows no more than
-\`INTERNAL\` and the request id, by which operators find its cause in the log.
+\`INTERNAL\` and the request id, by which operators find its cause in the log. One answer shows 100
+errors at most; the last one then says how many are left out (\`TOO_COMPLEX\`, \`leftOut\`), and the data
+is as it would be with all of them.
 
 A WebSocket is closed with the code of the list when the error ends the whole connection. Besides,
 1001 says that the server is stopping (connect again), and 4408 that a connection asked for nothing

@@ -1,4 +1,5 @@
 import { buildSchema, GraphQLError, graphql, parse, validate } from 'graphql'
+import pg from 'pg'
 import { expect, test, vi } from 'vitest'
 import { DomainError, ERROR_CODES, isExpected, toGraphQLError, toHttp } from './errors.ts'
 import { renderErrorsDoc } from './errors-doc.ts'
@@ -144,6 +145,28 @@ test('over HTTP the status and Retry-After are those of the code', () => {
   expect(JSON.stringify(toHttp(new Error('hunter2'), requestId))).not.toContain('hunter2')
   expect(isExpected(limited)).toBe(true)
   expect(isExpected(new Error())).toBe(false)
+})
+
+test('a database that is away is no fault, whoever wraps its error', async () => {
+  const pool = new pg.Pool({ host: '127.0.0.1', port: 1, user: 'nobody', database: 'none' })
+  const refused: unknown = await pool.query('SELECT 1').catch((error: unknown) => error)
+  const startingUp = Object.assign(new Error('the database system is starting up'), {
+    code: '57P03',
+  })
+  const prisma = Object.assign(new Error('it failed'), { meta: { driverAdapterError: startingUp } })
+  const wrapped = new Error('actors.resolve failed', { cause: prisma })
+  for (const error of [refused, startingUp, prisma, wrapped]) {
+    const { shown, logged } = translate(error)
+    expect(shown.extensions).toMatchObject({ code: 'UNAVAILABLE', retryAfterSeconds: 2 })
+    // One line without a stack: there may be one for each request until it is back.
+    expect(logged.mock.calls.map(([fields]) => Object.keys(fields))).toEqual([
+      ['reason', 'requestId'],
+    ])
+    expect(toHttp(error, requestId).status).toBe(503)
+    expect(isExpected(error)).toBe(true)
+  }
+  const broken = Object.assign(new Error('duplicate key'), { code: '23505' })
+  expect(translate(broken).shown.extensions?.code).toBe('INTERNAL')
 })
 
 test('close codes are unambiguous, legal, and clear of those graphql-ws uses otherwise', () => {

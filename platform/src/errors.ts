@@ -1,5 +1,6 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql'
 import type { Log } from './log.ts'
+import { isOutage } from './outage.ts'
 
 type Meaning = {
   /** Status of an HTTP response that is this error and nothing else. */
@@ -128,6 +129,8 @@ export function toGraphQLError(
   const known = knownError(error)
   if (!known || known.code === 'INTERNAL') {
     log.error({ err: root, requestId, path: pathOf(error)?.join('.') }, 'unexpected error')
+  } else if (known !== root && isOutage(root)) {
+    log.error({ reason: (root as Error).message, requestId }, 'a server that this needs is away')
   }
   const { message, extensions } = describe(known, requestId)
   const located = locatedOf(error)
@@ -197,7 +200,7 @@ function describe(known: DomainError | null, requestId: string) {
 function knownError(error: unknown): DomainError | null {
   const root = rootOf(error)
   if (root instanceof DomainError) return root
-  if (!(root instanceof GraphQLError)) return null
+  if (!(root instanceof GraphQLError)) return isOutage(root) ? away(root) : null
   const { code: given } = root.extensions
   if (isErrorCode(given)) {
     const { retryAfterSeconds } = root.extensions
@@ -208,6 +211,13 @@ function knownError(error: unknown): DomainError | null {
     )
   }
   return isClientMistake(error, root) ? new DomainError('BAD_INPUT', root.message) : null
+}
+
+function away(cause: unknown): DomainError {
+  return new DomainError('UNAVAILABLE', 'A server that this needs is away: try again shortly', {
+    cause,
+    retryAfterSeconds: 2,
+  })
 }
 
 /**

@@ -187,6 +187,15 @@ test('what a rule throws denies with its own code, alone and joined', async () =
   expect(codes.sort()).toEqual(['INTERNAL', 'UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE'])
 })
 
+test('of rules of which one must grant, one that cannot be asked now outweighs a refusal', async () => {
+  const unready = rule('unready')(() => new DomainError('UNAVAILABLE', 'Not now'))
+  for (const either of [or(isOperator, unready), or(unready, isOperator)]) {
+    const schema = guarded({ Query: { open: either } })
+    expect((await ask('{ open }', { actor: person }, schema)).codes).toEqual(['UNAVAILABLE'])
+    expect((await ask('{ open }', { actor: operator }, schema)).codes).toEqual([])
+  }
+})
+
 test('a rule that answers anything but true denies', async () => {
   for (const answer of [undefined, null, 1, 'yes', {}, NaN]) {
     const odd = rule('odd')(() => answer as unknown as boolean)

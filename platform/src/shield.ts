@@ -10,7 +10,7 @@ import {
 } from 'graphql'
 import type * as GraphqlShield from 'graphql-shield'
 import { type Actor, OPERATOR_ROLE, requireOrganization } from './actor.ts'
-import { DomainError } from './errors.ts'
+import { DomainError, ERROR_CODES } from './errors.ts'
 import type { PolicyClient } from './policy-client.ts'
 
 // The ESM build imports a name that Node 23 removed, and fails to load; the CommonJS build loads.
@@ -18,10 +18,26 @@ import type { PolicyClient } from './policy-client.ts'
 // error: none of the three is passed on.
 const lib: typeof GraphqlShield = createRequire(import.meta.url)('graphql-shield')
 
-export const { and, or, allow, deny } = lib
+export const { and, allow, deny } = lib
 
 /** A rule, or rules joined by `and` and `or`. */
 export type Rule = Parameters<typeof and>[number]
+
+/**
+ * Whether one of the rules says yes. When none does, "not now" comes before "no": a refusal would
+ * be taken for final, though the rule that could not be asked might have granted it.
+ */
+export function or(...rules: Rule[]): Rule {
+  const joined = lib.or(...rules)
+  const evaluate = joined.evaluate.bind(joined)
+  joined.evaluate = async (...of) =>
+    (await evaluate(...of)).sort((a, b) => Number(mayPass(b)) - Number(mayPass(a)))
+  return joined
+}
+
+function mayPass(answer: unknown): boolean {
+  return answer instanceof DomainError && ERROR_CODES[answer.code].retryable
+}
 
 /** For an object type: one rule for all its fields, or one per field and `'*'` for the others. */
 export type Rules = Readonly<Record<string, Rule | Readonly<Record<string, Rule>>>>
