@@ -109,6 +109,21 @@ test('closing with listeners, and right after their end, rejects nothing unheard
   await own.close()
 })
 
+test('closing before Redis was ever reached rejects nothing unheard', async () => {
+  const unheard: unknown[] = []
+  const onUnheard = (error: unknown) => void unheard.push(error)
+  process.on('unhandledRejection', onUnheard)
+  const nowhere = openRedis('redis://127.0.0.1:1', log)
+  const hints = createHints(nowhere, log)
+  hints.subscribe(channelOf('a', 'b'), () => undefined)
+  hints.subscribe(channelOf('a', '*'), () => undefined)
+  await hints.close()
+  await closeRedis(nowhere)
+  await new Promise((resolve) => setImmediate(resolve))
+  process.off('unhandledRejection', onUnheard)
+  expect(unheard).toEqual([])
+})
+
 test('namespaces do not hear each other', async () => {
   const otherKit = await testRedis()
   const other = openRedis(otherKit.url, log)

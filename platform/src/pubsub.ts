@@ -60,7 +60,7 @@ export function createHints(redis: Redis, log: Log): Hints {
     commandTimeout: undefined,
   } as object)
   logConnection(subscriber, log)
-  tolerateLateSubscribes(subscriber)
+  tolerateFailures(subscriber, log)
   const pubsub = new RedisPubSub({
     publisher: redis,
     subscriber,
@@ -81,12 +81,10 @@ export function createHints(redis: Redis, log: Log): Hints {
     const topic = createTopic()
     topics.set(to, topic)
     const subscribed = pubsub.subscribe(prefix + to, topic.heard, { pattern: to.includes('*') })
-    subscribed.then(topic.missed, (error: unknown) =>
-      log.warn({ err: error, channel: to }, 'hints cannot be heard'),
-    )
+    void subscribed.then(topic.missed)
     topic.close = () => {
       topics.delete(to)
-      subscribed.then((id) => pubsub.unsubscribe(id)).catch(() => undefined)
+      void subscribed.then((id) => pubsub.unsubscribe(id))
     }
     return topic
   }
@@ -115,14 +113,24 @@ export function createHints(redis: Redis, log: Log): Hints {
 }
 
 /**
- * The library drops these promises, and hears of a failure by its callback: one still on its way when
- * the connection ends must not reject.
+ * What the library does not look after. It drops the promises of these commands, and once one that
+ * subscribes has failed it rejects a promise that nobody holds, which would end the process: so it
+ * is not told.
  */
-function tolerateLateSubscribes(subscriber: Redis): void {
+function tolerateFailures(subscriber: Redis, log: Log): void {
   for (const verb of ['subscribe', 'psubscribe', 'unsubscribe', 'punsubscribe'] as const) {
-    const ask = subscriber[verb].bind(subscriber) as (...given: unknown[]) => Promise<unknown>
+    const ask = subscriber[verb].bind(subscriber) as (channel: string) => Promise<unknown>
     Object.assign(subscriber, {
-      [verb]: (...given: unknown[]) => ask(...given).catch(() => undefined),
+      [verb]: (channel: string, done?: (error: null) => void) =>
+        ask(channel).then(
+          () => done?.(null),
+          (error: unknown) => {
+            // Closed by ourselves, most likely while it was still on its way.
+            if (done && subscriber.status !== 'end') {
+              log.warn({ err: error, channel }, 'hints cannot be heard')
+            }
+          },
+        ),
     })
   }
 }
