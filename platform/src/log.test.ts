@@ -48,6 +48,14 @@ test.each(['requestId', 'keyId', 'monkey', 'tokens_used_at', 'code'])(
 test.each([
   ['a JWT', 'eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c3JfMSJ9.c2lnbmF0dXJl', 'c2lnbmF0dXJl'],
   ['a bearer', `Bearer ${SECRET}`, SECRET],
+  [
+    'an API key',
+    `berth_live_01h455vb4pex5vsknk084sn02q_${'k3'.repeat(21)}x_0aB9zZ`,
+    'k3'.repeat(21),
+  ],
+  ['an API key that was cut short', `berth_dev_01h455vb4pex5vsknk084sn02q_k3k3k3`, 'k3k3k3'],
+  ['an invitation', `berthinvite_01h455vb4pex5vsknk084sn02q_${'k3'.repeat(21)}x`, 'k3'.repeat(21)],
+  ['a bearer at the beginning of a line', `failed\nBearer ${SECRET}`, SECRET],
   ['a URL with a password', `postgresql://app:${SECRET}@db:5432/berth`, SECRET],
   [
     'a private key',

@@ -45,8 +45,20 @@ export function createLog({
   return log
 }
 
+/** Most fields are named in code, and so few; those of what is logged whole may be anything. */
+const MAX_KNOWN_NAMES = 1_000
+const knownNames = new Map<string, boolean>()
+
 /** Whether a field of this name is kept out of logs. */
 export function isSecretName(name: string): boolean {
+  const known = knownNames.get(name)
+  if (known !== undefined) return known
+  const isSecret = saysSecret(name)
+  if (knownNames.size < MAX_KNOWN_NAMES) knownNames.set(name, isSecret)
+  return isSecret
+}
+
+function saysSecret(name: string): boolean {
   const words = name
     .split(/(?=[A-Z][a-z])|(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+/)
     .map((word) => word.toLowerCase())
@@ -82,8 +94,9 @@ function isPlain(value: object): boolean {
   return prototype === Object.prototype || prototype === null || Array.isArray(value)
 }
 
+/** JSON Web Tokens, API keys, invitations, headers of credentials, private keys, passwords in URLs. */
 const TOKENS =
-  /\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=")|$)|(?<=:\/\/[^\s:@/"]*:)[^\s@/"]+(?=@)/g
+  /(?:\b|(?<=\\[nrt]))(?:eyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?:Bearer|Basic)\s+[\w.~+/=-]{8,})|berth_(?:live|dev|test)_[0-9A-Za-z]{20,}_\w+|berthinvite_\w{8,}|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=")|$)|(?<=:\/\/[^\s:@/"]*:)[^\s@/"]+(?=@)/g
 
 /** Works on the finished line, so that nothing gets past it. */
 function scrub(line: string): string {
