@@ -12,10 +12,14 @@ import { createPolicyClient } from '@berth/platform/policy-client'
 import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { createRevocations } from '@berth/platform/revocations'
 import { loadKeys } from '@berth/platform/trusted-keys'
+import { apiKeyEnvironment } from '@berth/schema/api-key'
 import { readPolicies, readRevocations } from '@berth/schema/commands/policy'
 import { createAdmit } from './admit/admit.ts'
+import { createPlanningBudget, type PlanningBudget } from './admit/planning-budget.ts'
 import { createRates } from './admit/rates.ts'
+import { NO_TRUSTED_DOCUMENTS, readTrustedDocuments } from './admit/trusted-documents.ts'
 import { createActors } from './authentication/actors.ts'
+import { apiKey, createApiKeys } from './authentication/api-keys.ts'
 import { bearer, createAuthenticate, createIdentify } from './authentication/authenticate.ts'
 import { createIssuer } from './authentication/issuer.ts'
 import { createStandings } from './authentication/standing.ts'
@@ -29,9 +33,11 @@ import {
   createSubgraphClient,
   type SubgraphClient,
 } from './federation/transport/subgraph-client.ts'
+import { page } from './http/page.ts'
 import { peersReady } from './http/platform-ready.ts'
-import { NO_TRUSTED_DOCUMENTS, readTrustedDocuments } from './http/trusted-documents.ts'
 import { serveGraph } from './serve.ts'
+import { createBrowserSessions } from './sessions/browser-sessions.ts'
+import { sessionSettings } from './sessions/settings.ts'
 import { connectionLimits } from './sockets/connections.ts'
 import type { FaceLimits } from './sockets/faces.ts'
 import type { StreamLimits } from './subscriptions/hub.ts'
@@ -45,6 +51,7 @@ export type GatewayOptions = {
   /** Of every subgraph. */
   readonly subgraphLimits?: Partial<SubgraphLimits>
   readonly streamLimits?: StreamLimits
+  readonly budget?: PlanningBudget
   /** Of clients that stay connected. */
   readonly faceLimits?: FaceLimits
   /** Signs who asks with another lifetime. */
@@ -61,6 +68,10 @@ export async function openGateway(
   const isProduction = config.BERTH_ENV === 'production'
   // What may be wrong with what is configured is found before anything is opened.
   const { privateJwk } = loadKeys(config.BERTH_KEYS_DIR, 'gateway')
+  const settings = sessionSettings(config)
+  const allowedOrigins = settings
+    ? [...new Set([...config.BERTH_ALLOWED_ORIGINS, settings.publicUrl.origin])]
+    : config.BERTH_ALLOWED_ORIGINS
   const file = config.BERTH_SUPERGRAPH ?? fileURLToPath(SUPERGRAPH)
   const graph = buildGraph(options.supergraphSdl ?? readFileSync(file, 'utf8'))
   const manifest = config.BERTH_TRUSTED_DOCUMENTS
@@ -93,7 +104,27 @@ export async function openGateway(
   })
   const actors = createActors({ commands, clock })
   const tokens = createTokens({ issuer, clock })
-  const identify = createIdentify([bearer({ tokens, actors })])
+  const environment = apiKeyEnvironment(config.BERTH_ENV)
+  const apiKeys = createApiKeys({ commands, environment, clock })
+  const browsers = settings
+    ? createBrowserSessions({
+        issuer: config.OIDC_ISSUER,
+        settings,
+        allowedOrigins,
+        privateJwk,
+        commands,
+        redis,
+        actors,
+        clock,
+        log,
+        metrics,
+      })
+    : undefined
+  const identify = createIdentify([
+    ...(browsers ? [browsers.resolver] : []),
+    apiKey({ apiKeys, clock }),
+    bearer({ tokens, actors }),
+  ])
   const authenticate = createAuthenticate({ identify, rates, metrics })
   const revocations = scope.use(
     createRevocations({
@@ -109,7 +140,17 @@ export async function openGateway(
     }),
   )
   const standings = scope.use(
-    createStandings({ authenticate, identify, actors, tokens, revocations, metrics, clock }),
+    createStandings({
+      authenticate,
+      identify,
+      actors,
+      apiKeys,
+      tokens,
+      sessions: browsers,
+      revocations,
+      metrics,
+      clock,
+    }),
   )
 
   const upstreams = scope.adopt(
@@ -133,8 +174,12 @@ export async function openGateway(
     revocations,
     credentialsFor: () => credentialsOf,
     admit,
+    rates,
+    budget: options.budget ?? createPlanningBudget(),
     hideSchema: isProduction,
-    allowedOrigins: config.BERTH_ALLOWED_ORIGINS,
+    allowedOrigins,
+    page,
+    ...(browsers ? { routes: browsers.routes({ authenticate, rates }) } : {}),
     streamLimits: options.streamLimits,
     faceLimits: {
       ...connectionLimits({

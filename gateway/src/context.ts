@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import type { Actor } from '@berth/platform/actor'
 import type { Log } from '@berth/platform/log'
+import { randomHex } from '@berth/platform/random'
 import type { Credentials } from './federation/credentials.ts'
 
 /** What an operation carries through the gateway, by whichever face it came in. */
@@ -20,5 +20,5 @@ export type GatewayContext = {
 
 /** A trace that begins here, not sampled (W3C Trace Context, section 3.2). */
 export function newTraceparent(): string {
-  return `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-00`
+  return `00-${randomHex(16)}-${randomHex(8)}-00`
 }

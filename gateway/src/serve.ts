@@ -1,12 +1,16 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Actor } from '@berth/platform/actor'
 import type { ReadinessChecks } from '@berth/platform/health'
-import { type HttpServer, type Routes, startHttp } from '@berth/platform/http'
+import { type HttpHandler, type HttpServer, type Routes, startHttp } from '@berth/platform/http'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import type { Revocations } from '@berth/platform/revocations'
 import type { Admit } from './admit/admit.ts'
 import { createDocuments } from './admit/documents.ts'
+import { type PlanningBudget, UNLIMITED_PLANNING } from './admit/planning-budget.ts'
+import { NO_RATES, type Rates } from './admit/rates.ts'
+import { createReadDocument } from './admit/reading.ts'
+import { NO_TRUSTED_DOCUMENTS, type TrustedDocuments } from './admit/trusted-documents.ts'
 import type { Authenticate } from './authentication/authenticate.ts'
 import type { Standings } from './authentication/standing.ts'
 import type { AuthorityOf } from './authority.ts'
@@ -20,7 +24,6 @@ import { watchFile } from './federation/watch-file.ts'
 import { createApolloServer } from './http/apollo.ts'
 import { graphqlRoutes } from './http/graphql.ts'
 import { createLane } from './http/lane.ts'
-import { NO_TRUSTED_DOCUMENTS, type TrustedDocuments } from './http/trusted-documents.ts'
 import { createFaces, type FaceLimits } from './sockets/faces.ts'
 import { createHub, type StreamLimits } from './subscriptions/hub.ts'
 import { createPlanner } from './subscriptions/plan.ts'
@@ -33,6 +36,8 @@ export type ServeOptions = {
   readonly file?: string | undefined
   readonly trusted?: TrustedDocuments
   readonly clientsOf: (graph: Graph) => Readonly<Record<string, SubgraphClient>>
+  /** Told of the graph that is served, and of each later one before anything is opened in it. */
+  readonly onServed?: (graph: Graph) => void
   readonly upstreams: Upstreams
   readonly authorityOf: (graph: Graph) => AuthorityOf
   readonly authenticate: Authenticate
@@ -41,9 +46,17 @@ export type ServeOptions = {
   /** What subgraphs are told of whoever sent these headers. */
   readonly credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials
   readonly admit: Admit
+  /** What counts documents that are refused; without it they are not counted. */
+  readonly rates?: Rates
+  /** Of which callers pay for operations that are new; without it they need not. */
+  readonly budget?: PlanningBudget
   /** Whether the schema is kept from those who may not ask for it. */
   readonly hideSchema: boolean
   readonly allowedOrigins: readonly string[]
+  /** That pages of those may send beside the gateway's own, in lower case. */
+  readonly forwardedHeaders?: readonly string[]
+  /** For people who open the address of the graph. */
+  readonly page: HttpHandler
   /** Whether fields that take `after` and give a `cursor` are streams with positions. */
   readonly durableStreams?: boolean
   readonly streamLimits?: StreamLimits | undefined
@@ -64,8 +77,10 @@ export async function serveGraph(
 ): Promise<HttpServer> {
   const { admit, authenticate, standings, credentialsFor, hideSchema, allowedOrigins } = options
   const { upstreams, revocations, log, metrics, trusted = NO_TRUSTED_DOCUMENTS } = options
-  const { durableStreams = true } = options
+  const { durableStreams = true, budget = UNLIMITED_PLANNING, forwardedHeaders = [] } = options
+  const { rates = NO_RATES } = options
 
+  const flightsOfGraph = createFlights({ metrics })
   const source = createGraphSource({
     graph: options.graph,
     trusted,
@@ -74,18 +89,28 @@ export async function serveGraph(
     partsOf(graph, onRead) {
       const authorityOf = options.authorityOf(graph)
       const clients = options.clientsOf(graph)
-      // Not shared with the graph of before: equal operations may be answered otherwise.
-      const flights = createFlights({ metrics })
+      const flights = flightsOfGraph()
       return {
-        documents: createDocuments(graph.schema, { hideSchema, metrics, onRead }),
-        executor: createExecutor({ graph, clients, authorityOf, flights, metrics, log }),
-        planner: createPlanner(graph, authorityOf, { durableStreams }),
+        documents: createDocuments(graph.schema, { hideSchema, budget, metrics, onRead }),
+        executor: createExecutor({
+          graph,
+          clients,
+          authorityOf,
+          flights,
+          budget,
+          hideSchema,
+          metrics,
+          log,
+        }),
+        planner: createPlanner(graph, authorityOf, { durableStreams, budget, hideSchema }),
       }
     },
   })
   const { documents, executor, planner } = source
+  const readDocument = createReadDocument({ documents, rates })
+  options.onServed?.(source.current.graph)
 
-  const apollo = createApolloServer({ executor, documents, admit, hideSchema, log, metrics })
+  const apollo = createApolloServer({ executor, readDocument, admit, log, metrics })
   await apollo.start()
   scope.defer(() => apollo.stop())
   const lane = createLane({ source, admit, metrics })
@@ -102,17 +127,21 @@ export async function serveGraph(
     }),
     (it) => it.close(),
   )
-  source.onChange((generation) => hub.reload(streamGraph(generation)))
+  source.onChange((generation) => {
+    options.onServed?.(generation.graph)
+    hub.reload(streamGraph(generation))
+  })
 
   const faces = createFaces({
     standings,
-    documents,
+    readDocument,
     admit,
     planner,
     executor,
     openSubscription: hub.open,
     credentialsFor,
     allowedOrigins,
+    forwardedHeaders,
     ...(options.faceLimits ? { limits: options.faceLimits } : {}),
     log,
     metrics,
@@ -123,7 +152,15 @@ export async function serveGraph(
     log,
     metrics,
     routes: {
-      ...graphqlRoutes({ apollo, lane, authenticate, credentialsFor, allowedOrigins }),
+      ...graphqlRoutes({
+        apollo,
+        lane,
+        authenticate,
+        credentialsFor,
+        allowedOrigins,
+        forwardedHeaders,
+        page: options.page,
+      }),
       ...faces.routes,
       ...options.routes,
     },
@@ -142,6 +179,6 @@ export async function serveGraph(
 }
 
 /** Of that generation, and not of whichever is served. */
-function streamGraph({ graph, planner, executor }: Generation) {
-  return { schema: graph.schema, planner, executor }
+function streamGraph({ graph, documents, planner, executor }: Generation) {
+  return { schema: graph.schema, documents, planner, executor }
 }

@@ -4,6 +4,7 @@ import {
   type ApolloServerOptions,
   type ApolloServerPlugin,
   type BaseContext,
+  type GraphQLRequestListener,
   HeaderMap,
   type HTTPGraphQLRequest,
   type HTTPGraphQLResponse,
@@ -129,15 +130,14 @@ export function codeOfErrors(errors: readonly GraphQLFormattedError[] | undefine
 
 function countOperations<C extends BaseContext>(metrics: Metrics): ApolloServerPlugin<C> {
   const operations = operationCounter(metrics)
-  return {
-    requestDidStart: async () => ({
-      willSendResponse: async ({ operation, response }) => {
-        const { body } = response
-        const result = body.kind === 'single' ? body.singleResult : body.initialResult
-        operations.inc({ type: operation?.operation ?? 'none', code: codeOfErrors(result.errors) })
-      },
-    }),
+  const listener: GraphQLRequestListener<C> = {
+    willSendResponse: async ({ operation, response }) => {
+      const { body } = response
+      const result = body.kind === 'single' ? body.singleResult : body.initialResult
+      operations.inc({ type: operation?.operation ?? 'none', code: codeOfErrors(result.errors) })
+    },
   }
+  return { requestDidStart: async () => listener }
 }
 
 /** The headers that Apollo Server reads, and no others: of its own plugins none is on. */
@@ -161,14 +161,17 @@ function graphqlRequestOf(request: HttpRequest, body: unknown): HTTPGraphQLReque
 
 /** Parsed when it says that it is JSON; Apollo refuses a body of any other kind. */
 async function bodyOf(request: HttpRequest): Promise<unknown> {
-  const type = request.headers['content-type'] ?? ''
-  if (request.method !== 'POST' || !/^application\/json\s*(;|$)/i.test(type)) return undefined
+  if (request.method !== 'POST' || !isJson(request.headers['content-type'])) return undefined
   const bytes = await request.body()
   try {
     return JSON.parse(bytes.toString('utf8'))
   } catch {
     throw new DomainError('BAD_INPUT', 'The body is not JSON')
   }
+}
+
+function isJson(type = ''): boolean {
+  return type === 'application/json' || /^application\/json\s*(;|$)/i.test(type)
 }
 
 function refuse(error: unknown, request: HttpRequest, reply: HttpReply): void {

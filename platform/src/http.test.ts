@@ -49,6 +49,24 @@ test('routes are matched exactly, then by the longest prefix', async () => {
   expect((await fetch(`${url}/echo`)).status).toBe(404)
 })
 
+test('an offer of a protocol that is not served is passed over: the request is answered as it is', async () => {
+  const { server, url } = await start(echo)
+  const post = async (upgrade: string) => {
+    const headers = { connection: 'Upgrade, HTTP2-Settings', upgrade, 'http2-settings': 'AAMAAABk' }
+    const request = httpRequest(`${url}/echo`, { method: 'POST', headers })
+    request.end('hello')
+    const [response] = (await once(request, 'response')) as [IncomingMessage]
+    return { status: response.statusCode, body: await text(response) }
+  }
+  // Nobody is there to upgrade anything; then somebody is, but not to this.
+  for (const upgrade of ['h2c', 'websocket']) {
+    expect(await post(upgrade)).toEqual({ status: 200, body: 'hello' })
+  }
+  server.server.on('upgrade', (_request, socket) => socket.destroy())
+  expect(await post('h2c')).toEqual({ status: 200, body: 'hello' })
+  await expect(post('WebSocket')).rejects.toThrow('hang up')
+})
+
 test('a request id is taken when it is well formed, and replaced when it could do harm', async () => {
   const { url } = await start(echo)
   const idFor = async (given?: string) => {

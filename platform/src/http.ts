@@ -9,10 +9,9 @@ import {
 import type { AddressInfo, Socket } from 'node:net'
 import { DomainError, isExpected, toHttp } from './errors.ts'
 import { type ReadinessChecks, readiness } from './health.ts'
-import { newUuid } from './ids.ts'
+import { IncomingRequest } from './http-request.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
-import { parseTraceparent } from './trace.ts'
 
 export type HttpRequest = {
   readonly method: string
@@ -50,6 +49,8 @@ export type HttpServer = {
 }
 
 const DEFAULT_BODY_BYTES = 1024 * 1024
+/** Instead of a status: nobody got one. */
+const ABORTED = 0
 
 /**
  * An HTTP server with what every service has: `/healthz`, `/readyz`, `/metrics`, request ids, a
@@ -78,7 +79,7 @@ export async function startHttp({
   maxBodyBytes?: number
 }): Promise<HttpServer> {
   let draining = false
-  const inFlight = new Set<ServerResponse>()
+  const inFlight = new Set<{ response: ServerResponse | null }>()
   const sockets = new Set<Socket>()
   const durations = metrics.histogram(
     'berth_http_request_duration_seconds',
@@ -86,17 +87,17 @@ export async function startHttp({
     ['route', 'status'],
   )
   // Few, because routes are patterns; found by their labels, each would be looked for every time.
-  const series = new Map<string, ReturnType<typeof durations.labels>>()
-  const durationOf = (route: string, status: string) => {
-    const key = `${status} ${route}`
-    const known = series.get(key) ?? durations.labels({ route, status })
-    series.set(key, known)
-    return known
-  }
+  const series = new Map<string, Map<number, ReturnType<typeof durations.labels>>>()
   const routeOf = createRouter({ ...routes, ...probes() })
 
-  const server = createServer(
-    { requestTimeout: 30_000, headersTimeout: 10_000 },
+  const server: Server = createServer(
+    {
+      requestTimeout: 30_000,
+      headersTimeout: 10_000,
+      // Clients that offer another protocol (h2c) take it that a server does not know it.
+      shouldUpgradeCallback: ({ headers }) =>
+        headers.upgrade?.toLowerCase() === 'websocket' && server.listenerCount('upgrade') > 0,
+    },
     (raw, response) => {
       void serve(raw, response)
     },
@@ -114,47 +115,45 @@ export async function startHttp({
 
   async function serve(raw: IncomingMessage, response: ServerResponse): Promise<void> {
     const startedAt = performance.now()
-    const requestId = requestIdOf(raw)
-    const requestLog = log.child({ requestId })
+    const request = new IncomingRequest(raw, log, maxBodyBytes)
     const reply = replyTo(response)
     let route = 'unmatched'
-    inFlight.add(response)
+    const entry: { response: ServerResponse | null } = { response }
+    inFlight.add(entry)
     response.once('close', () => {
-      inFlight.delete(response)
-      const status = response.writableFinished ? String(response.statusCode) : 'aborted'
+      inFlight.delete(entry)
+      // A set that has grown or shrunk leaves a table behind, which would keep for the garbage
+      // collector what was in it: whole answers, until they are old.
+      entry.response = null
+      const status = response.writableFinished ? response.statusCode : ABORTED
       durationOf(route, status).observe((performance.now() - startedAt) / 1000)
       if (draining) server.closeIdleConnections()
     })
-    response.setHeader('x-request-id', requestId)
+    response.setHeader('x-request-id', request.requestId)
     if (draining) response.shouldKeepAlive = false
     try {
-      const target = targetOf(raw)
-      const found = routeOf(raw.method ?? 'GET', target.path)
+      const found = routeOf(request.method, request.path)
       if (!found) throw new DomainError('NOT_FOUND', 'There is nothing at this address')
       route = found.route
       if (draining && !found.isProbe) {
         throw new DomainError('UNAVAILABLE', 'This instance is stopping: repeat the request')
       }
-      await found.handler(
-        {
-          method: raw.method ?? 'GET',
-          path: target.path,
-          get query() {
-            return target.query()
-          },
-          headers: raw.headers,
-          requestId,
-          traceparent: parseTraceparent(raw.headers.traceparent),
-          log: requestLog,
-          body: bodyOf(raw, maxBodyBytes),
-          raw,
-        },
-        reply,
-      )
+      await found.handler(request, reply)
     } catch (error) {
-      if (!isExpected(error)) requestLog.error({ err: error, route }, 'request failed')
-      fail(raw, response, reply, toHttp(error, requestId))
+      if (!isExpected(error)) request.log.error({ err: error, route }, 'request failed')
+      fail(raw, response, reply, toHttp(error, request.requestId))
     }
+  }
+
+  function durationOf(route: string, status: number) {
+    const byStatus = series.get(route) ?? new Map<number, ReturnType<typeof durations.labels>>()
+    series.set(route, byStatus)
+    let known = byStatus.get(status)
+    if (!known) {
+      known = durations.labels({ route, status: status === ABORTED ? 'aborted' : String(status) })
+      byStatus.set(status, known)
+    }
+    return known
   }
 
   function probes(): Routes {
@@ -174,7 +173,7 @@ export async function startHttp({
   async function close(): Promise<void> {
     if (draining) return
     draining = true
-    for (const response of inFlight) response.shouldKeepAlive = false
+    for (const { response } of inFlight) if (response) response.shouldKeepAlive = false
     const closed = once(server, 'close')
     server.close()
     server.closeIdleConnections()
@@ -189,63 +188,28 @@ export async function startHttp({
 
 const PROBES = new Set(['GET /healthz', 'GET /readyz', 'GET /metrics'])
 
+type Found = { readonly route: string; readonly handler: HttpHandler; readonly isProbe: boolean }
+
 function createRouter(routes: Routes) {
-  const prefixes = Object.keys(routes)
-    .filter((route) => route.endsWith('/*'))
-    .sort((a, b) => b.length - a.length)
-  return (method: string, path: string) => {
-    const exact = `${method} ${path}`
-    const route = Object.hasOwn(routes, exact)
-      ? exact
-      : prefixes.find((prefix) => exact.startsWith(prefix.slice(0, -1)))
-    const handler = route === undefined ? undefined : routes[route]
-    return route && handler ? { route, handler, isProbe: PROBES.has(route) } : null
+  const exact = new Map<string, Found>()
+  for (const [route, handler] of Object.entries(routes)) {
+    exact.set(route, { route, handler, isProbe: PROBES.has(route) })
   }
-}
-
-/** A caller's id is kept only when it cannot break a log or a header. */
-function requestIdOf(raw: IncomingMessage): string {
-  const given = raw.headers['x-request-id']
-  return typeof given === 'string' && /^[\w.-]{8,128}$/.test(given) ? given : newUuid()
-}
-
-/** What `URL` would leave as it is. */
-const PLAIN_PATH = /^(?:\/[\w-]+)+$/
-
-function targetOf(raw: IncomingMessage): { path: string; query(): URLSearchParams } {
-  const url = raw.url ?? '/'
-  if (PLAIN_PATH.test(url)) return { path: url, query: () => new URLSearchParams() }
-  const { pathname, searchParams } = URL.parse(url, 'http://localhost') ?? {}
-  if (!pathname || !searchParams) throw new DomainError('BAD_INPUT', 'The address is malformed')
-  return { path: pathname, query: () => searchParams }
-}
-
-function bodyOf(raw: IncomingMessage, maxBytes: number): () => Promise<Buffer> {
-  let reading: Promise<Buffer> | undefined
-  return () => {
-    reading ??= read()
-    return reading
-  }
-
-  async function read(): Promise<Buffer> {
-    // Not made beforehand: an error takes its stack with it.
-    const tooLarge = () => new DomainError('TOO_LARGE', `The body exceeds ${maxBytes} bytes`)
-    if (Number(raw.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
-    const chunks: Buffer[] = []
-    let bytes = 0
-    for await (const chunk of raw.iterator({ destroyOnReturn: false })) {
-      bytes += (chunk as Buffer).length
-      if (bytes > maxBytes) throw tooLarge()
-      chunks.push(chunk as Buffer)
-    }
-    const [only] = chunks
-    return only && chunks.length === 1 ? only : Buffer.concat(chunks)
+  const prefixes = [...exact.values()]
+    .filter(({ route }) => route.endsWith('/*'))
+    .sort((a, b) => b.route.length - a.route.length)
+  return (method: string, path: string): Found | undefined => {
+    const wanted = `${method} ${path}`
+    return exact.get(wanted) ?? prefixes.find(({ route }) => wanted.startsWith(route.slice(0, -1)))
   }
 }
 
 function replyTo(response: ServerResponse): HttpReply {
   function send(status: number, body: string | Buffer, headers: Record<string, string> = {}): void {
-    response.writeHead(status, { 'content-length': Buffer.byteLength(body), ...headers }).end(body)
+    response.statusCode = status
+    for (const name in headers) response.setHeader(name, headers[name] as string)
+    // With nothing written before, this says the length, and sends head and body in one piece.
+    response.end(body)
   }
   return {
     send,

@@ -32,13 +32,14 @@ export function createAdmit({
 
   return async (operation, caller) => {
     const { document, definition, variables, idempotencyKey } = operation
+    // First: what is refused counts too.
+    await rates.take(definition.operation, caller)
     const shape = shapes.get(definition) ?? measure(document, definition)
     shapes.set(definition, shape)
     checkShape(shape)
     checkVariables(variables)
     if (shape.introspects) checkIntrospection(caller)
     if (idempotencyKey !== null) checkKeyed(definition, shape, idempotencyKey)
-    await rates.take(definition.operation, caller)
   }
 
   function checkIntrospection({ actor }: Caller): void {

@@ -1,7 +1,10 @@
+import { anonymous } from '@berth/platform/actor'
 import { createMetrics, type Metrics } from '@berth/platform/metrics'
-import { buildSchema, type DocumentNode, Kind, parse } from 'graphql'
+import { buildSchema, type DocumentNode, Kind, parse, Token } from 'graphql'
 import { expect, test } from 'vitest'
 import { createDocuments, operationOf } from './documents.ts'
+import { LIMITS } from './limits.ts'
+import type { PlanningBudget } from './planning-budget.ts'
 
 const schema = buildSchema('type Query { offers: Int } type Subscription { offers: Int }')
 
@@ -61,12 +64,65 @@ test.each(['defer', 'stream'])('@%s is refused in words that say what to do', (d
   ])
 })
 
-test('Apollo Server finds what was opened elsewhere, under its own prefix of the hash', async () => {
+test('a text longer than the limit is refused before it is read, in bytes and not in characters', () => {
+  const { documentBytes: limit } = LIMITS
+  const documents = create({ maxBytes: 64_000_000 })
+  for (const [text, bytes] of [
+    [' ', 1],
+    ['\n#', 2],
+    ['€', 3],
+    ['\u{1f680}', 4],
+  ] as const) {
+    const start = '{ offers } #'
+    const within = start + text.repeat(Math.floor((limit - start.length) / bytes))
+    expect(documents.open(within).kind).toBe(Kind.DOCUMENT)
+    const length = Buffer.byteLength(within + text)
+    for (const read of [documents.open, documents.pin]) {
+      expect(() => read(within + text)).toThrow(
+        expect.objectContaining({
+          code: 'TOO_COMPLEX',
+          message: `The document is too long: ${length} bytes (at most ${limit})`,
+        }),
+      )
+    }
+  }
+})
+
+test('comments are not kept: no token is that no node begins or ends with', () => {
+  const comments = '\n#'.repeat(30_000)
+  const source = `{ offers ${comments}\n a: offers }`
+  const document = create({ maxBytes: 64_000_000 }).open(source)
+  const kept = tokensKept(document)
+  expect(kept.has('Comment')).toBe(false)
+  expect([...kept.values()].reduce((sum, it) => sum + it, 0)).toBeLessThan(20)
+  expect(document.loc?.source.body).toBe(source)
+})
+
+test('errors of what is not valid say where, behind comments too', () => {
   const documents = create()
-  const opened = documents.open('{ offers }')
-  const hash = '2b9b2b0b6ac1d7e09d0ee7b2f2c1f3b9a55f4ae1c9c4b62f0d0f3f5e4e1a7c11'
-  await documents.store.set(`some-schema:${hash}`, opened)
-  expect(await documents.store.get(`other-prefix:${hash}`)).toBe(opened)
+  expect.assertions(1)
+  try {
+    documents.open('{\n # a comment\n   ofers }')
+  } catch (error) {
+    expect((error as AggregateError).errors[0].locations).toEqual([{ line: 3, column: 4 }])
+  }
+})
+
+test('what is new is at the expense of who sends it, also when it is refused; what is known is not', () => {
+  const paid: string[] = []
+  const budget: PlanningBudget = {
+    spend({ clientIp }, make) {
+      paid.push(clientIp)
+      return make()
+    },
+  }
+  const documents = create({ budget })
+  const of = (clientIp: string) => ({ caller: { actor: anonymous, clientIp } })
+  documents.open('{ offers }', of('1'))
+  documents.open('{ offers }', of('2'))
+  expect(() => documents.open('{ ofers }', of('3'))).toThrow(AggregateError)
+  documents.open('{ a: offers }')
+  expect(paid).toEqual(['1', '3'])
 })
 
 test.each([
@@ -121,4 +177,20 @@ function messagesOf(open: () => unknown): string[] {
     return (error as AggregateError).errors.map((it: Error) => it.message)
   }
   return []
+}
+
+/** Tokens that can be reached from it, by kind. */
+function tokensKept(document: DocumentNode): Map<string, number> {
+  const seen = new Set<object>()
+  const kept = new Map<string, number>()
+  const left: object[] = [document]
+  for (let it = left.pop(); it; it = left.pop()) {
+    if (seen.has(it)) continue
+    seen.add(it)
+    if (it instanceof Token) kept.set(it.kind, (kept.get(it.kind) ?? 0) + 1)
+    for (const value of Object.values(it)) {
+      if (typeof value === 'object' && value !== null) left.push(value)
+    }
+  }
+  return kept
 }

@@ -9,28 +9,34 @@ import {
   getOperationAST,
   type OperationDefinitionNode,
   parse,
+  type Token,
   validate,
 } from 'graphql'
-import { LIMITS } from './limits.ts'
+import { checkLength, LIMITS } from './limits.ts'
+import { type PlanningBudget, UNLIMITED_PLANNING } from './planning-budget.ts'
+import type { Caller } from './rates.ts'
+import { reworded, withoutSuggestions } from './suggestions.ts'
 
 export type Documents = {
   /**
    * The parsed and validated document of this text.
    *
-   * @throws {DomainError} TOO_COMPLEX when it has too many tokens
+   * @throws {DomainError} TOO_COMPLEX when it is too long or has too many tokens, RATE_LIMITED for
+   * whoever has sent too much that is new
    * @throws {AggregateError} of GraphQLErrors when it is not valid
    */
-  open(source: string): DocumentNode
+  open(source: string, by?: Opening): DocumentNode
   /** The same, and it is never evicted. */
   pin(source: string): DocumentNode
   /** Texts of those that were used most, first the most used. */
   hottest(count: number): readonly string[]
-  /** The same cache under SHA-256 of the text, as Apollo Server keeps its documents. */
-  readonly store: {
-    get(key: string): Promise<DocumentNode | undefined>
-    set(key: string, document: DocumentNode): Promise<void>
-    delete(key: string): Promise<boolean>
-  }
+}
+
+export type Opening = {
+  /** Who pays for it when it is new; nobody does for what the gateway opens by itself. */
+  readonly caller?: Caller | undefined
+  /** SHA-256 of the text in hexadecimal, where it is known already. */
+  readonly hash?: string | undefined
 }
 
 /** Bytes of heap, estimated, that documents and all that hangs on them may take. */
@@ -47,11 +53,13 @@ export function createDocuments(
   schema: GraphQLSchema,
   {
     hideSchema,
+    budget = UNLIMITED_PLANNING,
     metrics,
     maxBytes = MAX_BYTES,
     onRead,
   }: {
     hideSchema: boolean
+    budget?: PlanningBudget
     metrics: Metrics
     maxBytes?: number
     onRead?: (document: DocumentNode) => void
@@ -80,20 +88,27 @@ export function createDocuments(
   function checked(source: string): DocumentNode {
     const document = read(source)
     const errors = problemsOf(schema, document)
-    if (errors.length === 0) return document
-    throw new AggregateError(errors.map((it) => shown(explained(it), hideSchema)))
+    if (errors.length > 0) {
+      const shown = errors.map(explained)
+      throw new AggregateError(hideSchema ? shown.map(withoutSuggestions) : shown)
+    }
+    unlinkTokens(document)
+    return document
   }
 
   return {
-    open(source) {
-      const key = hash('sha256', source)
+    open(source, { caller, hash: given } = NOBODY) {
+      checkLength(source)
+      const key = given ?? hash('sha256', source)
       const known = find(key)
       if (known) return known
-      const document = checked(source)
+      const make = () => checked(source)
+      const document = caller ? budget.spend(caller, make) : make()
       keep(key, document)
       return document
     },
     pin(source) {
+      checkLength(source)
       const key = hash('sha256', source)
       const known = pinned.get(key)
       if (known) return known
@@ -103,20 +118,25 @@ export function createDocuments(
       return document
     },
     hottest: (count) => cache.hottest(count).map((it) => it.loc?.source.body ?? ''),
-    store: {
-      // Apollo Server puts a prefix before the hash, which names the schema: there is one.
-      get: async (key) => find(key.slice(-HASH_LENGTH)),
-      set: async (key, document) => keep(key.slice(-HASH_LENGTH), document),
-      delete: async (key) => {
-        cache.delete(key.slice(-HASH_LENGTH))
-        return true
-      },
-    },
   }
 }
 
-/** Of SHA-256 in hexadecimal. */
-const HASH_LENGTH = 64
+const NOBODY: Opening = Object.freeze({})
+
+/**
+ * The parser links all tokens with each other, and so keeps the comments between them, which its
+ * limit does not count. Each node keeps where it begins and ends: for that, no token needs another.
+ */
+function unlinkTokens({ loc }: DocumentNode): void {
+  let token: Token | null = loc?.startToken ?? null
+  while (token) {
+    const { next }: Token = token
+    const links: { prev: Token | null; next: Token | null } = token
+    links.prev = null
+    links.next = null
+    token = next
+  }
+}
 
 /**
  * Heap that a document takes with its plan and its compiled operation, measured over many kinds:
@@ -125,7 +145,8 @@ const HASH_LENGTH = 64
 const BYTES_PER_TOKEN = 1_400
 const BYTES_PER_DOCUMENT = 8 * 1024
 
-function weightOf(document: DocumentNode): number {
+/** Bytes of heap, estimated: the document, one plan of it and what is compiled of that. */
+export function weightOf(document: DocumentNode): number {
   // Set by `parse`, but not of its type.
   const { tokenCount = 0 } = document as { tokenCount?: number }
   const characters = document.loc?.source.body.length ?? 0
@@ -143,7 +164,7 @@ function documentMetrics(metrics: Metrics) {
   }
 }
 
-/** For whoever parses elsewhere: the same limit, and `tooComplexToRead` knows its errors. */
+/** For whoever parses elsewhere. */
 export const PARSE_OPTIONS = Object.freeze({ maxTokens: LIMITS.tokens })
 
 /**
@@ -152,7 +173,7 @@ export const PARSE_OPTIONS = Object.freeze({ maxTokens: LIMITS.tokens })
  *
  * @param error thrown while a document was parsed
  */
-export function tooComplexToRead(error: { message: string }): DomainError | null {
+function tooComplexToRead(error: { message: string }): DomainError | null {
   if (/Maximum call stack size exceeded/.test(error.message)) {
     return new DomainError('TOO_COMPLEX', 'The document is nested too deeply')
   }
@@ -202,26 +223,11 @@ function problemsOf(schema: GraphQLSchema, document: DocumentNode): readonly Gra
  * Answers come whole here, in one part: who asks for several is told so, and not only that the
  * directive is unknown.
  */
-export function explained(error: GraphQLError): GraphQLError {
+function explained(error: GraphQLError): GraphQLError {
   const directive = /^Unknown directive "@(defer|stream)"\.$/.exec(error.message)?.[1]
   if (!directive) return error
   return reworded(
     error,
     `\`@${directive}\` is not supported: answers are sent whole. Take it out, and ask for what is slow in an operation of its own`,
   )
-}
-
-/** "Did you mean …" tells the schema to those who may not ask for it. */
-function shown(error: GraphQLError, hideSchema: boolean): GraphQLError {
-  if (!hideSchema) return error
-  return reworded(error, error.message.replace(/ ?Did you mean .+$/s, ''))
-}
-
-function reworded({ nodes, source, positions, path }: GraphQLError, message: string): GraphQLError {
-  return new GraphQLError(message, {
-    nodes: nodes ?? null,
-    source: source ?? null,
-    positions: positions ?? null,
-    path: path ?? null,
-  })
 }

@@ -15,9 +15,38 @@ test('counts what an operation is once its fragments are spread', () => {
     fields: 8,
     aliases: 3,
     directives: 5,
+    conditions: 0,
+    conditionDepth: 0,
     rootFields: 3,
     introspects: false,
   })
+})
+
+test('variables of conditions are counted once each, wherever they stand', () => {
+  const heads = (count: number) => Array.from({ length: count }, (_, i) => `$v${i}: Boolean!`)
+  const conditions = (count: number) =>
+    Array.from({ length: count }, (_, i) => `x${i}: x @skip(if: $v${i})`)
+  const source = (count: number) =>
+    `query (${heads(count)}) { z { ...F ...F y @include(if: $v0) } } fragment F on Q { ${conditions(count).join(' ')} }`
+  expect(shapeOf(source(3)).conditions).toBe(3)
+  expect(() => checkShape(shapeOf(source(LIMITS.conditions)))).not.toThrow()
+  expect(() => checkShape(shapeOf(source(LIMITS.conditions + 1)))).toThrow(
+    `condition variables ${LIMITS.conditions + 1} (at most ${LIMITS.conditions})`,
+  )
+})
+
+test('conditions within each other are counted through fragments, of subscriptions only', () => {
+  const source = (type: string, count: number) =>
+    `${type} ($v: Boolean!) { x { ...F0 } y @skip(if: $v) z @skip(if: true) { z @include(if: false) } }
+      ${Array.from({ length: count }, (_, i) => `fragment F${i} on X { x ...F${i + 1} ${['@skip(if: $v)', '@include(if: $v)', '@skip(if: false)'][i % 3]} }`).join(' ')}
+      fragment F${count} on X { x }`
+  const { conditionDepth: limit } = LIMITS
+  expect(shapeOf(source('subscription', 3)).conditionDepth).toBe(3)
+  expect(() => checkShape(shapeOf(source('subscription', limit)))).not.toThrow()
+  expect(() => checkShape(shapeOf(source('query', limit + 1)))).not.toThrow()
+  expect(() => checkShape(shapeOf(source('subscription', limit + 1)))).toThrow(
+    `conditions within each other ${limit + 1} (at most ${limit})`,
+  )
 })
 
 test('asking for the schema is seen wherever it hides, and its depth is its own affair', () => {
@@ -75,6 +104,30 @@ test('variables are limited by their size as JSON', () => {
   expect(() => checkVariables({ a: 'x'.repeat(LIMITS.variablesBytes) })).toThrow(
     expect.objectContaining({ code: 'TOO_COMPLEX' }),
   )
+})
+
+test('their size is counted in bytes, whatever characters they are made of', () => {
+  const { variablesBytes: limit } = LIMITS
+  for (const [text, bytes] of [
+    ['x', 1],
+    ['"', 2],
+    ['é', 2],
+    ['€', 3],
+    ['\u{1f680}', 4],
+    ['\u0000', 6],
+    ['\ud800', 6],
+  ] as const) {
+    const fitting = text.repeat(Math.floor((limit - '{"":""}'.length) / bytes))
+    expect(() => checkVariables({ '': fitting })).not.toThrow()
+    expect(() => checkVariables({ '': fitting + text })).toThrow('too large')
+    expect(() => checkVariables({ [fitting]: '' })).not.toThrow()
+    expect(() => checkVariables({ [fitting + text]: '' })).toThrow('too large')
+  }
+  for (const item of [null, true, false, -1.2345678901234567e-100, {}, []]) {
+    const count = Math.floor((limit - '{"a":[]}'.length + 1) / (JSON.stringify(item).length + 1))
+    expect(() => checkVariables({ a: Array(count).fill(item) })).not.toThrow()
+    expect(() => checkVariables({ a: Array(count + 1).fill(item) })).toThrow('too large')
+  }
 })
 
 test('variables are nested so deep and no deeper, however deep the JSON was', () => {

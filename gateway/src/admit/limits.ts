@@ -4,11 +4,14 @@ import {
   type FragmentDefinitionNode,
   Kind,
   type OperationDefinitionNode,
+  type SelectionNode,
   type SelectionSetNode,
 } from 'graphql'
 
 /** What one operation may be at most. Counts are those after fragments are spread. */
 export const LIMITS = Object.freeze({
+  /** Of the document's text, before it is read: comments and blanks are no tokens. */
+  documentBytes: 64 * 1024,
   /** Of the whole document, while it is read: a longer one is never parsed to its end. */
   tokens: 2_000,
   depth: 12,
@@ -16,6 +19,13 @@ export const LIMITS = Object.freeze({
   aliases: 50,
   rootFields: 20,
   directives: 50,
+  /** Variables that `@skip` and `@include` depend on: each combination is planned by itself. */
+  conditions: 10,
+  /**
+   * `@skip` and `@include` within each other, of a subscription, even of `true` and `false`: it is
+   * planned for all their values at once, and what that takes grows with the square of this.
+   */
+  conditionDepth: 8,
   /** Of the variables, as JSON. */
   variablesBytes: 64 * 1024,
   /** Lists and objects of the variables within each other; far fewer than a stack holds. */
@@ -28,6 +38,9 @@ export type Shape = {
   readonly fields: number
   readonly aliases: number
   readonly directives: number
+  readonly conditions: number
+  /** Zero unless it is a subscription. */
+  readonly conditionDepth: number
   readonly rootFields: number
   /** Whether it asks for the schema: such a selection counts in nothing but `fields`. */
   readonly introspects: boolean
@@ -43,10 +56,16 @@ export function measure(document: DocumentNode, operation: OperationDefinitionNo
     if (it.kind === Kind.FRAGMENT_DEFINITION) fragments.set(it.name.value, it)
   }
   const measured = new Map<string, Shape>()
+  const conditions = new Set<string>()
   const { directives = [], variableDefinitions = [] } = operation
   const shape = of(operation.selectionSet)
   const onHead = variableDefinitions.reduce((sum, it) => sum + (it.directives?.length ?? 0), 0)
-  return { ...shape, directives: shape.directives + directives.length + onHead }
+  return {
+    ...shape,
+    directives: shape.directives + directives.length + onHead,
+    conditions: conditions.size,
+    conditionDepth: operation.operation === 'subscription' ? shape.conditionDepth : 0,
+  }
 
   function of({ selections }: SelectionSetNode): Shape {
     const sum = {
@@ -54,11 +73,14 @@ export function measure(document: DocumentNode, operation: OperationDefinitionNo
       fields: 0,
       aliases: 0,
       directives: 0,
+      conditions: 0,
+      conditionDepth: 0,
       rootFields: 0,
       introspects: false,
     }
     for (const selection of selections) {
       const own = selection.directives?.length ?? 0
+      const condition = own > 0 && collectConditions(selection, conditions) ? 1 : 0
       if (selection.kind === Kind.FIELD) {
         const { name, alias, selectionSet } = selection
         const isIntrospection = name.value === '__schema' || name.value === '__type'
@@ -68,6 +90,7 @@ export function measure(document: DocumentNode, operation: OperationDefinitionNo
         sum.introspects ||= isIntrospection || below.introspects
         sum.directives += own + below.directives
         sum.aliases += (alias ? 1 : 0) + below.aliases
+        sum.conditionDepth = Math.max(sum.conditionDepth, condition + below.conditionDepth)
         if (!isIntrospection) sum.depth = Math.max(sum.depth, 1 + below.depth)
         continue
       }
@@ -80,6 +103,7 @@ export function measure(document: DocumentNode, operation: OperationDefinitionNo
       sum.introspects ||= below.introspects
       sum.directives += own + below.directives
       sum.aliases += below.aliases
+      sum.conditionDepth = Math.max(sum.conditionDepth, condition + below.conditionDepth)
       sum.depth = Math.max(sum.depth, below.depth)
     }
     return sum
@@ -102,9 +126,34 @@ const NOTHING: Shape = Object.freeze({
   fields: 0,
   aliases: 0,
   directives: 0,
+  conditions: 0,
+  conditionDepth: 0,
   rootFields: 0,
   introspects: false,
 })
+
+/** @returns whether there are any */
+function collectConditions({ directives = [] }: SelectionNode, into: Set<string>): boolean {
+  let has = false
+  for (const { name, arguments: given = [] } of directives) {
+    if (name.value !== 'skip' && name.value !== 'include') continue
+    has = true
+    for (const { value } of given) if (value.kind === Kind.VARIABLE) into.add(value.name.value)
+  }
+  return has
+}
+
+/** @throws {DomainError} TOO_COMPLEX */
+export function checkLength(text: string): void {
+  // No character of JavaScript takes more than three bytes of UTF-8.
+  if (text.length * 3 <= LIMITS.documentBytes) return
+  const bytes = Buffer.byteLength(text)
+  if (bytes <= LIMITS.documentBytes) return
+  throw new DomainError(
+    'TOO_COMPLEX',
+    `The document is too long: ${bytes} bytes (at most ${LIMITS.documentBytes})`,
+  )
+}
 
 /** @throws {DomainError} TOO_COMPLEX that names every limit passed, with both numbers */
 export function checkShape(shape: Shape): void {
@@ -118,7 +167,9 @@ export function checkShape(shape: Shape): void {
 
 /** @throws {DomainError} TOO_COMPLEX */
 export function checkVariables(variables: Readonly<Record<string, unknown>>): void {
-  if (isDeeper(variables, LIMITS.variablesDepth)) {
+  const most = mostBytes(variables, LIMITS.variablesDepth)
+  if (most <= LIMITS.variablesBytes) return
+  if (most === TOO_DEEP) {
     throw new DomainError(
       'TOO_COMPLEX',
       `The variables are nested too deeply: at most ${LIMITS.variablesDepth} levels`,
@@ -132,17 +183,45 @@ export function checkVariables(variables: Readonly<Record<string, unknown>>): vo
   )
 }
 
-/** Looks no further than asked: JSON may be nested deeper than any recursion. */
-function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  return levels === 0 || Object.values(value).some((it) => isDeeper(it, levels - 1))
+const TOO_DEEP = Number.POSITIVE_INFINITY
+const MOST_OF_A_CHARACTER = '\\u0000'.length
+/** Of a number, true, false or null, in JSON. */
+const MOST_OF_A_WORD = '-2.2250738585072014e-308'.length
+
+/**
+ * Bytes that a value takes as JSON at most, found without writing it; TOO_DEEP when it has more
+ * levels. Looks no further than that: JSON may be nested deeper than any recursion.
+ */
+function mostBytes(value: unknown, levels: number): number {
+  if (typeof value === 'string') return value.length * MOST_OF_A_CHARACTER + 2
+  if (typeof value !== 'object' || value === null) return MOST_OF_A_WORD
+  if (levels === 0) return TOO_DEEP
+  let bytes = 2
+  if (Array.isArray(value)) for (const item of value) bytes += mostBytes(item, levels - 1) + 1
+  else {
+    for (const key of Object.keys(value)) {
+      const item = (value as Record<string, unknown>)[key]
+      bytes += key.length * MOST_OF_A_CHARACTER + mostBytes(item, levels - 1) + 4
+    }
+  }
+  return bytes
 }
 
-const MEASURES = ['depth', 'fields', 'aliases', 'rootFields', 'directives'] as const
+const MEASURES = [
+  'depth',
+  'fields',
+  'aliases',
+  'rootFields',
+  'directives',
+  'conditions',
+  'conditionDepth',
+] as const
 const WORDS = {
   depth: 'depth',
   fields: 'fields',
   aliases: 'aliases',
   rootFields: 'root fields',
   directives: 'directives',
+  conditions: 'condition variables',
+  conditionDepth: 'conditions within each other',
 }

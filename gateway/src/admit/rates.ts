@@ -1,9 +1,10 @@
-import { type Actor, subjectOf } from '@berth/platform/actor'
+import type { Actor } from '@berth/platform/actor'
 import { DomainError } from '@berth/platform/errors'
 import type { Limiter, Rate } from '@berth/platform/limiter'
 import type { Log } from '@berth/platform/log'
 import type { PolicyClient } from '@berth/platform/policy-client'
 import { z } from 'zod'
+import { partyOf } from './party.ts'
 
 export type OperationClass = 'query' | 'mutation' | 'subscription' | 'auth'
 
@@ -15,19 +16,14 @@ export type Rates = {
   take(of: OperationClass, caller: Caller): Promise<void>
 }
 
+/** For gateways where it is for whoever stands before them to say how often one may ask. */
+export const NO_RATES: Rates = Object.freeze({ take: async () => undefined })
+
 /** What is written under `ratelimit.<class>`. */
 const RatePolicy = z.object({ perMinute: z.number().nonnegative(), burst: z.int().nonnegative() })
 
 /** As many as this, working at their limit, are an organization's. */
 const PEOPLE = 10
-
-/** What holds while policy has said nothing, and when it cannot be asked. */
-const DEFAULTS: Record<OperationClass, Rate> = {
-  query: { perMinute: 1_200, burst: 200 },
-  mutation: { perMinute: 240, burst: 60 },
-  subscription: { perMinute: 240, burst: 60 },
-  auth: { perMinute: 30, burst: 10 },
-}
 
 /** Counts operations of each class against the rates that policy sets. */
 export function createRates({
@@ -39,39 +35,61 @@ export function createRates({
   policy: Pick<PolicyClient, 'value'>
   log: Log
 }): Rates {
+  const parsed = new WeakMap<object, RateFor>()
   return {
     async take(of, { actor, clientIp }) {
-      const rate = await rateOf(of, actor.organizationId)
-      const person = subjectOf(actor)
-      await spend(of, person ? `user:${person}` : `ip:${clientIp}`, rate)
-      if (actor.organizationId) {
-        const { perMinute, burst } = rate
-        const forAll = { perMinute: perMinute * PEOPLE, burst: burst * PEOPLE }
-        await spend(of, `org:${actor.organizationId}`, forAll)
-      }
+      const { organizationId } = actor
+      const rate = await rateOf(of, organizationId)
+      const own = { subject: partyOf(actor, clientIp), rate: rate.own }
+      const subjects = organizationId
+        ? [own, { subject: `org:${organizationId}`, rate: rate.ofAll }]
+        : [own]
+      const { allowed, retryAfterSeconds } = await limiter.takeAll(of, subjects)
+      if (allowed) return
+      // A rate of nothing at all has no end to wait for: an hour is as good an answer as any.
+      const wait = Number.isFinite(retryAfterSeconds) ? Math.ceil(retryAfterSeconds) : 3_600
+      throw new DomainError('RATE_LIMITED', `Too many requests: try again in ${wait} s`, {
+        retryAfterSeconds: wait,
+      })
     },
   }
 
-  async function spend(of: OperationClass, subject: string, rate: Rate): Promise<void> {
-    const { allowed, retryAfterSeconds } = await limiter.take({ class: of, subject }, rate)
-    if (allowed) return
-    // A rate of nothing at all has no end to wait for: an hour is as good an answer as any.
-    const wait = Number.isFinite(retryAfterSeconds) ? Math.ceil(retryAfterSeconds) : 3_600
-    throw new DomainError('RATE_LIMITED', `Too many requests: try again in ${wait} s`, {
-      retryAfterSeconds: wait,
-    })
+  async function rateOf(of: OperationClass, organizationId: string | null): Promise<RateFor> {
+    const key = `ratelimit.${of}`
+    let value: unknown
+    try {
+      value = await policy.value(key, { organizationId })
+    } catch (err) {
+      log.debug({ err, policy: key }, 'no rate from policy: the default holds')
+    }
+    if (value === undefined) return DEFAULTS[of]
+    // The client gives the same object for as long as it has no other.
+    if (typeof value !== 'object' || value === null) return parse(value, of, key)
+    const known = parsed.get(value) ?? parse(value, of, key)
+    parsed.set(value, known)
+    return known
   }
 
-  async function rateOf(of: OperationClass, organizationId: string | null): Promise<Rate> {
-    const key = `ratelimit.${of}`
-    const value = await policy.value(key, { organizationId }).catch((err: unknown) => {
-      log.debug({ err, policy: key }, 'no rate from policy: the default holds')
-      return undefined
-    })
-    if (value === undefined) return DEFAULTS[of]
-    const parsed = RatePolicy.safeParse(value)
-    if (parsed.success) return parsed.data
+  function parse(value: unknown, of: OperationClass, key: string): RateFor {
+    const { success, data } = RatePolicy.safeParse(value)
+    if (success) return withAll(data)
     log.error({ policy: key }, 'the rate in policy is malformed: the default holds')
     return DEFAULTS[of]
   }
+}
+
+/** Of one, and of all of an organization together. */
+type RateFor = { readonly own: Rate; readonly ofAll: Rate }
+
+function withAll(own: Rate): RateFor {
+  const { perMinute, burst } = own
+  return { own, ofAll: { perMinute: perMinute * PEOPLE, burst: burst * PEOPLE } }
+}
+
+/** What holds while policy has said nothing, and when it cannot be asked. */
+const DEFAULTS: Record<OperationClass, RateFor> = {
+  query: withAll({ perMinute: 1_200, burst: 200 }),
+  mutation: withAll({ perMinute: 240, burst: 60 }),
+  subscription: withAll({ perMinute: 240, burst: 60 }),
+  auth: withAll({ perMinute: 30, burst: 10 }),
 }

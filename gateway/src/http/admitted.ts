@@ -38,7 +38,8 @@ export async function admitOverHttp(
   return definition
 }
 
-const SUBSCRIBE_ELSEWHERE = 'Subscribe over WebSocket (graphql-transport-ws), here'
+const SUBSCRIBE_ELSEWHERE =
+  'Subscribe over WebSocket (graphql-transport-ws) here, or over server-sent events at /graphql/stream'
 
 /** In the words of Apollo Server, which says it after it has run the operation. */
 export class NotAcceptable extends DomainError {
@@ -50,16 +51,22 @@ export class NotAcceptable extends DomainError {
   }
 }
 
-/** Of an answer that is this error, or these, and nothing else. */
-export function statusOf(error: unknown): number {
-  if (error instanceof NotAcceptable) return 406
-  // Those of a document that is not valid.
-  if (error instanceof AggregateError) return ERROR_CODES.BAD_INPUT.http
-  return ERROR_CODES[error instanceof DomainError ? error.code : 'INTERNAL'].http
+/** Of an answer that is errors and nothing else: nothing was run. */
+export type Head = { readonly status: number; readonly headers: Readonly<Record<string, string>> }
+
+/** graphql-js tells by its own errors what a client got wrong: the document, or its variables. */
+export function headOf(errors: readonly unknown[]): Head {
+  const own = errors.find((it) => it instanceof DomainError)
+  if (own) return { status: statusOf(own), headers: headersOf(own) }
+  const isOfClient = errors.length > 0 && errors.every((it) => it instanceof GraphQLError)
+  return { status: ERROR_CODES[isOfClient ? 'BAD_INPUT' : 'INTERNAL'].http, headers: {} }
 }
 
-export function headersOf(error: unknown): Record<string, string> {
-  if (!(error instanceof DomainError)) return {}
+function statusOf(error: DomainError): number {
+  return error instanceof NotAcceptable ? 406 : ERROR_CODES[error.code].http
+}
+
+function headersOf(error: DomainError): Record<string, string> {
   const { retryAfterSeconds } = error.extensions
   return typeof retryAfterSeconds === 'number' ? { 'retry-after': String(retryAfterSeconds) } : {}
 }
@@ -67,9 +74,10 @@ export function headersOf(error: unknown): Record<string, string> {
 /** The error as Apollo Server takes status and headers from it. */
 export function withStatus(error: unknown): unknown {
   if (!(error instanceof DomainError)) return error
-  const headers = new HeaderMap(Object.entries(headersOf(error)))
+  const { status, headers } = headOf([error])
+  const http = { status, headers: new HeaderMap(Object.entries(headers)) }
   return new GraphQLError(error.message, {
     originalError: error,
-    extensions: { http: { status: statusOf(error), headers } },
+    extensions: { http },
   })
 }

@@ -1,28 +1,31 @@
-import { ApolloServer, type ApolloServerPlugin } from '@apollo/server'
+import {
+  ApolloServer,
+  type ApolloServerPlugin,
+  type GraphQLRequestListener,
+  HeaderMap,
+} from '@apollo/server'
 import { apolloDefaults } from '@berth/platform/graphql-http'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
-import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+import { type DocumentNode, type FormattedExecutionResult, Kind } from 'graphql'
 import type { Admit } from '../admit/admit.ts'
-import { type Documents, explained, PARSE_OPTIONS, tooComplexToRead } from '../admit/documents.ts'
+import type { ReadDocument } from '../admit/reading.ts'
 import type { GatewayContext } from '../context.ts'
-import { stringifyAnswer } from '../federation/answer-text.ts'
+import { JsonText, shownErrors, stringifyAnswer } from '../federation/answer-text.ts'
 import type { Executor } from '../federation/executor.ts'
-import { admitOverHttp, withStatus } from './admitted.ts'
+import { admitOverHttp, headOf, withStatus } from './admitted.ts'
 
-/** The HTTP face: Apollo Server, with our documents, our `admit` and our executor. */
+/** The HTTP face: Apollo Server, which neither reads documents nor runs them: we do. */
 export function createApolloServer({
   executor,
-  documents,
+  readDocument,
   admit,
-  hideSchema,
   log,
   metrics,
 }: {
-  executor: Pick<Executor, 'gateway'>
-  documents: Pick<Documents, 'store'>
+  executor: Pick<Executor, 'gateway' | 'execute'>
+  readDocument: ReadDocument
   admit: Admit
-  hideSchema: boolean
   log: Log
   metrics: Metrics
 }): ApolloServer<GatewayContext> {
@@ -30,43 +33,95 @@ export function createApolloServer({
   return new ApolloServer<GatewayContext>({
     ...defaults,
     gateway: executor.gateway,
-    documentStore: documents.store,
-    parseOptions: PARSE_OPTIONS,
+    // It looks for no document where it has one.
+    documentStore: null,
     persistedQueries: false,
     // Who may see the schema depends on who asks, which `admit` knows and this option does not.
     introspection: true,
-    hideSchemaDetailsFromClientErrors: hideSchema,
     stringifyResult: stringifyAnswer,
-    formatError: (formatted, error) => defaults.formatError(formatted, clearer(formatted, error)),
-    plugins: [...defaults.plugins, admitting(admit)],
+    plugins: [...defaults.plugins, admitting(readDocument, admit), executing(executor)],
   })
 }
 
-/** Asked once the operation is known: thrown earlier, its errors would be answered with 500. */
-function admitting(admit: Admit): ApolloServerPlugin<GatewayContext> {
-  return {
-    requestDidStart: async () => ({
-      async didResolveOperation({ document, request, contextValue }) {
-        try {
-          const { operationName, variables = {}, http } = request
-          const accept = http?.headers.get('accept')
-          await admitOverHttp(admit, { document, operationName, variables, accept }, contextValue)
-        } catch (error) {
-          throw withStatus(error)
-        }
-      },
-    }),
+type Listener = GraphQLRequestListener<GatewayContext>
+
+/** In place of a document that was refused: Apollo Server finds no operation in it, and goes on. */
+const REFUSED: DocumentNode = Object.freeze({ kind: Kind.DOCUMENT, definitions: [] })
+const refusals = new WeakMap<GatewayContext, unknown>()
+
+/**
+ * Reads the document before Apollo Server would, which would do it for whoever comes, and admits the
+ * operation once it is known. Whatever is thrown before that, Apollo Server would answer with 500.
+ */
+function admitting(readDocument: ReadDocument, admit: Admit): ApolloServerPlugin<GatewayContext> {
+  const listener: Listener = {
+    async didResolveSource(request) {
+      const { source, queryHash, contextValue } = request
+      const found: { document?: DocumentNode } = request
+      try {
+        const document = readDocument(source, contextValue, queryHash)
+        found.document = document instanceof Promise ? await document : document
+      } catch (error) {
+        found.document = REFUSED
+        refusals.set(contextValue, error)
+      }
+    },
+    async didResolveOperation({ document, request, contextValue }) {
+      if (document === REFUSED) return
+      try {
+        const { operationName, variables = NONE, http } = request
+        const accept = http?.headers.get('accept')
+        await admitOverHttp(admit, { document, operationName, variables, accept }, contextValue)
+      } catch (error) {
+        throw withStatus(error)
+      }
+    },
   }
+  return { requestDidStart: async () => listener }
 }
 
-/** What Apollo Server has found by itself, as it is said here. */
-function clearer({ message, extensions }: GraphQLFormattedError, error: unknown): unknown {
-  switch (extensions?.code) {
-    case 'GRAPHQL_PARSE_FAILED':
-      return tooComplexToRead({ message }) ?? error
-    case 'GRAPHQL_VALIDATION_FAILED':
-      return error instanceof GraphQLError ? explained(error) : error
-    default:
-      return error
+/**
+ * Answers in place of Apollo Server's way to a gateway's executor. That way makes an object with
+ * accessors of its own for each request: V8 keeps each of them, and the whole answer with it, until
+ * it collects what is old.
+ */
+function executing(executor: Pick<Executor, 'execute'>): ApolloServerPlugin<GatewayContext> {
+  const listener: Listener = {
+    async responseForOperation({ source, document, operation, request, contextValue }) {
+      if (document === REFUSED) return refusal(refusals.get(contextValue), contextValue)
+      try {
+        const { dataText, errors } = await executor.execute({
+          source,
+          document,
+          definition: operation,
+          operationName: request.operationName ?? null,
+          variables: request.variables ?? NONE,
+          context: contextValue,
+        })
+        if (dataText === undefined) return refusal(new AggregateError(errors), contextValue)
+        const data = new JsonText(dataText) as never
+        if (errors.length === 0) return { http: AS_IT_IS, body: single({ data }) }
+        return { http: AS_IT_IS, body: single({ data, errors: shownErrors(errors, contextValue) }) }
+      } catch (error) {
+        return refusal(error, contextValue)
+      }
+    },
   }
+  return { requestDidStart: async () => listener }
+}
+
+const NONE: Readonly<Record<string, unknown>> = Object.freeze({})
+const NO_HEADERS = new HeaderMap()
+/** What Apollo Server has for the status and headers stays. It only reads this. */
+const AS_IT_IS = Object.freeze({ headers: NO_HEADERS })
+
+function refusal(error: unknown, context: GatewayContext) {
+  const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error]
+  const { status, headers } = headOf(errors)
+  const http = { status, headers: new HeaderMap(Object.entries(headers)) }
+  return { http, body: single({ errors: shownErrors(errors, context) }) }
+}
+
+function single(singleResult: FormattedExecutionResult) {
+  return { kind: 'single' as const, singleResult }
 }

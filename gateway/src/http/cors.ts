@@ -3,6 +3,7 @@ import type { HttpHandler } from '@berth/platform/http'
 const REQUEST_HEADERS = [
   'authorization',
   'content-type',
+  'berth-csrf',
   'berth-organization',
   'idempotency-key',
   'traceparent',
@@ -29,10 +30,20 @@ export function withCors(origins: readonly string[], handler: HttpHandler): Http
   }
 }
 
-/** Answers a preflight. An origin that is not allowed gets the same answer without permission. */
-export const preflight: HttpHandler = (_request, reply) => {
-  reply.raw.setHeader('access-control-allow-methods', 'GET, POST, PUT, DELETE')
-  reply.raw.setHeader('access-control-allow-headers', REQUEST_HEADERS.join(', '))
-  reply.raw.setHeader('access-control-max-age', String(PREFLIGHT_SECONDS))
-  reply.raw.writeHead(204).end()
+/** As `createPreflight`, where no headers are forwarded. */
+export const preflight = createPreflight([])
+
+/**
+ * Answers a preflight. An origin that is not allowed gets the same answer without permission.
+ *
+ * @param forwardedHeaders that a page may send as well, in lower case
+ */
+export function createPreflight(forwardedHeaders: readonly string[]): HttpHandler {
+  const allowed = [...new Set([...REQUEST_HEADERS, ...forwardedHeaders])].join(', ')
+  return (_request, reply) => {
+    reply.raw.setHeader('access-control-allow-methods', 'GET, POST, PUT, DELETE')
+    reply.raw.setHeader('access-control-allow-headers', allowed)
+    reply.raw.setHeader('access-control-max-age', String(PREFLIGHT_SECONDS))
+    reply.raw.writeHead(204).end()
+  }
 }

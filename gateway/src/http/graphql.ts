@@ -4,10 +4,11 @@ import type { Actor } from '@berth/platform/actor'
 import { createGraphqlHandler, type GraphqlLane } from '@berth/platform/graphql-http'
 import type { HttpHandler, HttpRequest, Routes } from '@berth/platform/http'
 import type { Authenticate } from '../authentication/authenticate.ts'
+import { presentedBy } from '../authentication/presented.ts'
 import { type GatewayContext, newTraceparent } from '../context.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import { preflight, withCors } from './cors.ts'
-import { page } from './page.ts'
+import { clientIpOf } from './client-ip.ts'
+import { createPreflight, withCors } from './cors.ts'
 
 /** `/graphql` over HTTP. */
 export function graphqlRoutes({
@@ -16,6 +17,8 @@ export function graphqlRoutes({
   authenticate,
   credentialsFor,
   allowedOrigins,
+  forwardedHeaders,
+  page,
 }: {
   apollo: ApolloServer<GatewayContext>
   lane: GraphqlLane<GatewayContext>
@@ -23,6 +26,9 @@ export function graphqlRoutes({
   /** What subgraphs are told of whoever sent these headers. */
   credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials
   allowedOrigins: readonly string[]
+  forwardedHeaders: readonly string[]
+  /** For GET without an operation. */
+  page: HttpHandler
 }): Routes {
   const serve = createGraphqlHandler(
     apollo,
@@ -35,7 +41,7 @@ export function graphqlRoutes({
     'GET /graphql': cors((request, reply) =>
       request.query.has('query') ? serve(request, reply) : page(request, reply),
     ),
-    'OPTIONS /graphql': cors(preflight),
+    'OPTIONS /graphql': cors(createPreflight(forwardedHeaders)),
   }
 }
 
@@ -44,10 +50,8 @@ async function contextOf(
   authenticate: Authenticate,
   credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials,
 ): Promise<GatewayContext> {
-  const clientIp = raw.socket.remoteAddress ?? 'unknown'
-  const organizationId = textOf(headers['berth-organization'])
-  const presented = { authorization: headers.authorization, organizationId, clientIp }
-  const { actor } = await authenticate(presented, log)
+  const clientIp = clientIpOf(raw)
+  const { actor } = await authenticate(presentedBy(headers, clientIp, 'http'), log)
   return {
     actor,
     credentials: credentialsFor(headers)(actor),

@@ -1,4 +1,4 @@
-import { DomainError, toGraphQLError } from '@berth/platform/errors'
+import { DomainError } from '@berth/platform/errors'
 import { type AnswerType, answerType } from '@berth/platform/graphql-accept'
 import {
   codeOfErrors,
@@ -10,9 +10,9 @@ import type { Metrics } from '@berth/platform/metrics'
 import type { DocumentNode, GraphQLFormattedError } from 'graphql'
 import type { Admit } from '../admit/admit.ts'
 import type { GatewayContext } from '../context.ts'
-import { JsonText, stringifyAnswer } from '../federation/answer-text.ts'
+import { JsonText, shownErrors, stringifyAnswer } from '../federation/answer-text.ts'
 import type { GraphSource } from '../federation/graph-source.ts'
-import { admitOverHttp, headersOf, NotAcceptable, statusOf } from './admitted.ts'
+import { admitOverHttp, headOf, NotAcceptable } from './admitted.ts'
 
 /**
  * A leaner way for operations whose document is registered: nothing is parsed, validated, hashed or
@@ -63,11 +63,12 @@ export function createLane({
         operations.inc(SUCCEEDED[definition.operation])
         return { status: 200, headers: HEADERS[type], body: `{"data":${dataText ?? 'null'}}` }
       }
-      const shown = errors.map((it) => toGraphQLError(it, context).toJSON())
+      const shown = shownErrors(errors, context)
       operations.inc({ type: definition.operation, code: codeOfErrors(shown) })
-      // Without data nothing was run: what was asked for was not right.
-      const status = dataText === undefined ? 400 : 200
-      return { status, headers: HEADERS[type], body: bodyOf(shown, dataText) }
+      const body = bodyOf(shown, dataText)
+      if (dataText !== undefined) return { status: 200, headers: HEADERS[type], body }
+      const { status, headers } = headOf(errors)
+      return { status, headers: { ...HEADERS[type], ...headers }, body }
     } catch (error) {
       return refusal(error, context, type)
     }
@@ -89,10 +90,11 @@ export function createLane({
     type: AnswerType = 'application/json; charset=utf-8',
   ): GraphqlReply {
     const all: readonly unknown[] = error instanceof AggregateError ? error.errors : [error]
-    const errors = all.map((it) => toGraphQLError(it, context).toJSON())
+    const errors = shownErrors(all, context)
     operations.inc({ type: 'none', code: codeOfErrors(errors) })
-    const headers = { ...HEADERS[type], ...headersOf(error) }
-    return { status: statusOf(error), headers, body: bodyOf(errors, undefined) }
+    const { status, headers } = headOf(all)
+    const body = bodyOf(errors, undefined)
+    return { status, headers: { ...HEADERS[type], ...headers }, body }
   }
 }
 

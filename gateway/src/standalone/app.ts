@@ -3,9 +3,10 @@ import type { HttpServer } from '@berth/platform/http'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import { createAdmit } from '../admit/admit.ts'
+import { NO_RATES } from '../admit/rates.ts'
+import { NO_TRUSTED_DOCUMENTS, readTrustedDocuments } from '../admit/trusted-documents.ts'
 import { buildGraph } from '../federation/graph.ts'
-import { page } from '../http/page.ts'
-import { NO_TRUSTED_DOCUMENTS, readTrustedDocuments } from '../http/trusted-documents.ts'
+import { neutralPage } from '../http/page.ts'
 import { serveGraph } from '../serve.ts'
 import { createCallers } from './callers.ts'
 import { createForwarding } from './forwarded.ts'
@@ -19,6 +20,8 @@ export async function openStandalone(
 ): Promise<HttpServer> {
   const { supergraph: file, isProduction, sharesByHeaders, trustedDocuments } = options
   const graph = buildGraph(read(file))
+  refuseUnknown('--subgraph', options.subgraphs, graph.subgraphs)
+  refuseUnknown('--subscription-url', options.subscriptionUrls, graph.subgraphs)
   const trusted = trustedDocuments
     ? readTrustedDocuments(trustedDocuments, graph.schema)
     : NO_TRUSTED_DOCUMENTS
@@ -31,6 +34,7 @@ export async function openStandalone(
     file,
     trusted,
     clientsOf: subgraphs.clientsOf,
+    onServed: subgraphs.serve,
     upstreams: subgraphs.upstreams,
     // What may be shared is in the key of the forwarded headers.
     authorityOf: () => () => (sharesByHeaders ? 'PUBLIC' : 'PERSON'),
@@ -41,14 +45,15 @@ export async function openStandalone(
       return () => credentials
     },
     admit: createAdmit({
-      // How often one may ask is for whoever stands before it to say.
-      rates: { take: async () => {} },
+      rates: NO_RATES,
       introspection: isProduction ? 'operators' : 'everyone',
     }),
     hideSchema: isProduction,
     allowedOrigins: options.allowedOrigins,
+    forwardedHeaders: options.forwardedHeaders,
+    page: neutralPage,
     durableStreams: options.durableStreams,
-    routes: { 'GET /': page },
+    routes: { 'GET /': neutralPage },
     ready: () => (options.authentication ? { keys: callers.ready } : {}),
     host: options.host,
     port: options.port,
@@ -56,6 +61,16 @@ export async function openStandalone(
     log,
     metrics,
   })
+}
+
+/** A name that nobody has would leave the subgraph that was meant where it is. */
+function refuseUnknown(flag: string, given: object, known: readonly string[]): void {
+  for (const name of Object.keys(given)) {
+    if (known.includes(name)) continue
+    throw new UsageError(
+      `${flag} ${name}: the supergraph has no such subgraph, it has ${known.join(', ')}`,
+    )
+  }
 }
 
 function read(file: string): string {

@@ -3,6 +3,7 @@ import { systemClock } from '@berth/platform/clock'
 import { DomainError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
 import type { Authenticate, Authenticated, Presented } from '../authentication/authenticate.ts'
+import { bearerOf } from '../authentication/bearer.ts'
 import { CredentialRefused, createIssuer } from '../authentication/issuer.ts'
 import type { Now, Standing, Standings } from '../authentication/standing.ts'
 import { createTokens } from '../authentication/tokens.ts'
@@ -30,7 +31,7 @@ export function createCallers(authentication: Authentication | null, log: Log): 
   const tokens = createTokens({ issuer })
 
   async function authenticate({ authorization }: Presented, to: Log): Promise<Authenticated> {
-    const text = /^Bearer +([^\s]{1,16384})$/i.exec(authorization ?? '')?.[1]
+    const text = bearerOf(authorization)
     if (!text) throw new DomainError('UNAUTHENTICATED', 'Present a bearer token of the issuer')
     try {
       const { expiresAt, signingKey } = await tokens.verify(text)
@@ -49,7 +50,7 @@ function standingsBy(authenticate: Authenticate): Standings {
   return {
     async open(presented, log) {
       const { expiresAt } = await authenticate(presented, log)
-      return expiresAt ? until(expiresAt) : FOREVER
+      return expiresAt ? until(expiresAt, log) : FOREVER
     },
   }
 }
@@ -63,17 +64,10 @@ const FOREVER: Standing = Object.freeze({
 
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-function until(expiresAt: Date): Standing {
+function until(expiresAt: Date, log: Log): Standing {
   const listeners = new Set<(now: Now) => void>()
   let now: Now = anonymous
-  const remainingMs = Math.max(0, expiresAt.getTime() - Date.now())
-  const timer = setTimeout(
-    () => {
-      now = new DomainError('UNAUTHENTICATED', 'The credential has expired')
-      for (const listener of listeners) listener(now)
-    },
-    Math.min(remainingMs, MAX_TIMER_MS),
-  )
+  let timer = arm()
   return {
     get now() {
       return now
@@ -90,5 +84,28 @@ function until(expiresAt: Date): Standing {
       clearTimeout(timer)
       listeners.clear()
     },
+  }
+
+  /** No timer is longer than 24.8 days: what a token has left then is waited for anew. */
+  function arm(): NodeJS.Timeout {
+    const remainingMs = Math.max(0, expiresAt.getTime() - Date.now())
+    return setTimeout(due, Math.min(remainingMs, MAX_TIMER_MS)).unref()
+  }
+
+  function due(): void {
+    if (Date.now() < expiresAt.getTime()) {
+      timer = arm()
+      return
+    }
+    now = new DomainError('UNAUTHENTICATED', 'The credential has expired')
+    for (const listener of listeners) tell(listener, now)
+  }
+
+  function tell(listener: (now: Now) => void, next: Now): void {
+    try {
+      listener(next)
+    } catch (error) {
+      log.error({ err: error }, 'a listener failed on a change of authority')
+    }
   }
 }

@@ -18,20 +18,32 @@ export function createForwarding(
       const value = incoming[name]
       if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
     }
-    const key = names.length === 0 ? '' : JSON.stringify(headers)
-    return new ForwardedHeaders(headers, key, isShared ? key : `own ${++lastOwn}`)
+    return new ForwardedHeaders(headers, isShared ? null : `own ${++lastOwn}`)
   }
 }
 
 class ForwardedHeaders implements Credentials {
-  readonly sharingKey: string
+  readonly isAlone: boolean
   readonly #headers: Record<string, string>
-  readonly #socketKey: string
+  readonly #ownKey: string | null
 
-  constructor(headers: Record<string, string>, socketKey: string, sharingKey: string) {
+  /** @param ownKey of nobody else; null: those with the same headers are alike */
+  constructor(headers: Record<string, string>, ownKey: string | null) {
+    this.isAlone = ownKey !== null
     this.#headers = headers
-    this.#socketKey = socketKey
-    this.sharingKey = sharingKey
+    this.#ownKey = ownKey
+  }
+
+  get sharingKey(): string {
+    return this.#ownKey ?? this.#socketKey
+  }
+
+  get #socketKey(): string {
+    return this.#isEmpty ? '' : JSON.stringify(this.#headers)
+  }
+
+  get #isEmpty(): boolean {
+    return Object.keys(this.#headers).length === 0
   }
 
   /** Nothing is known of what an answer depends on, beside what `sharingKey` says. */
@@ -44,12 +56,11 @@ class ForwardedHeaders implements Credentials {
   }
 
   async subscription() {
-    const isEmpty = Object.keys(this.#headers).length === 0
     return {
       extensions: {},
       socketKey: this.#socketKey,
       socketHeaders: this.#headers,
-      ...(isEmpty ? {} : { connectionParams: this.#headers }),
+      ...(this.#isEmpty ? {} : { connectionParams: this.#headers }),
       expiresAt: null,
     }
   }

@@ -7,6 +7,7 @@ import { openStandalone } from './app.ts'
 import { HELP, type Options, parseOptions, UsageError } from './options.ts'
 
 const NAME = 'gateway'
+const FAILED = 1
 const WRONG_USAGE = 2
 
 const options = optionsOr()
@@ -16,7 +17,10 @@ if (options) {
   await runProcess(log, async (scope) => ({
     log,
     drainSeconds: options.drainSeconds,
-    started: openStandalone(scope, { options, log, metrics }).catch(refuse),
+    started: openStandalone(scope, { options, log, metrics }).catch((error: unknown) => {
+      if (isOfAddress(error)) notListening(options, error)
+      return refuse(error)
+    }),
   }))
 }
 
@@ -31,6 +35,18 @@ function optionsOr(): Options | null {
   } catch (error) {
     return refuse(error)
   }
+}
+
+/** It is taken, not this machine's, or not for everyone. */
+function isOfAddress(error: unknown): error is NodeJS.ErrnoException {
+  const { syscall } = error instanceof Error ? (error as NodeJS.ErrnoException) : {}
+  return syscall === 'listen' || syscall === 'getaddrinfo'
+}
+
+function notListening({ host, port }: Options, { code }: NodeJS.ErrnoException): never {
+  const why = code === 'EADDRINUSE' ? 'the port is taken' : code
+  process.stderr.write(`Cannot listen at ${host}, port ${port}: ${why}\n`)
+  process.exit(FAILED)
 }
 
 /** For whoever typed the command: no log line, and no stack. */

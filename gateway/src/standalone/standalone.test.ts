@@ -99,7 +99,11 @@ test('one command serves any supergraph: queries, mutations, subscriptions, intr
   }
   for (const at of ['/', '/graphql']) {
     const page = await fetch(`${url}${at}`, { headers: { accept: 'text/html' } })
-    expect(await page.text()).toContain('graphql-transport-ws')
+    const text = await page.text()
+    expect(text).toContain('graphql-transport-ws')
+    expect(text).toContain('/graphql/stream')
+    // Of the graph that is served, and of no other.
+    expect(text).not.toMatch(/berth|offers/i)
   }
 })
 
@@ -135,6 +139,25 @@ test('subgraphs get the headers that they are to get, and no others', async () =
   expect(await streamed(url, query, headers)).toHaveLength(1)
   expect(books.seen.map((it) => it['x-user'])).toEqual(['ada', 'bob', 'ada'])
   expect(JSON.stringify(books.seen)).not.toMatch(/secret|a=b/)
+})
+
+test('a page of an allowed origin may send the headers that are forwarded, on every face', async () => {
+  const flags = ['--allowed-origin', 'https://app.test', '--forward-header', 'X-Tenant']
+  const url = await start('--no-authentication', ...flags).url
+  for (const at of ['/graphql', '/graphql/stream']) {
+    const { status, headers } = await fetch(`${url}${at}`, {
+      method: 'OPTIONS',
+      headers: {
+        origin: 'https://app.test',
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'content-type,x-tenant',
+      },
+    })
+    expect(status).toBe(204)
+    expect(headers.get('access-control-allow-origin')).toBe('https://app.test')
+    const allowed = headers.get('access-control-allow-headers')?.split(', ')
+    expect(allowed).toEqual(expect.arrayContaining(['content-type', 'x-tenant']))
+  }
 })
 
 test('those who send the same headers share reads that are on their way, when it is said', async () => {
@@ -256,6 +279,30 @@ test('a wrong flag ends it with 2 and says what is wrong', async () => {
   const nowhere = await run(['--supergraph', '/nowhere/x.graphql', '--no-authentication']).ended
   expect(nowhere.code).toBe(2)
   expect(nowhere.errors).toContain('ENOENT')
+})
+
+test('an address for a subgraph that there is not ends it with 2, and says which there are', async () => {
+  for (const flag of ['--subgraph', '--subscription-url']) {
+    const args = ['--supergraph', file, '--port', '0', '--no-authentication', flag, 'c=http://x']
+    const { code, errors } = await run(args).ended
+    expect(code).toBe(2)
+    expect(errors).toContain(
+      `${flag} c: the supergraph has no such subgraph, it has books, reviews`,
+    )
+  }
+})
+
+test('a port that is taken ends it with 1 and one line', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const command = run(['--supergraph', file, '--port', `${port}`, '--no-authentication'])
+  expect(await command.ended).toEqual({
+    code: 1,
+    errors: `Cannot listen at 127.0.0.1, port ${port}: the port is taken\n`,
+  })
+  expect(command.lines).toEqual([])
+  server.close()
 })
 
 test.each(['NODE_ENV', 'BERTH_ENV'])(

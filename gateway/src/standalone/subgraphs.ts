@@ -1,20 +1,18 @@
 import { ForeignError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
-import { createPeers } from '@berth/platform/peers'
 import type { GraphQLFormattedError } from 'graphql'
 import type { Graph } from '../federation/graph.ts'
-import {
-  createSubgraphClient,
-  type SubgraphClient,
-  type SubgraphClients,
-} from '../federation/transport/subgraph-client.ts'
+import type { SubgraphClient, SubgraphClients } from '../federation/transport/subgraph-client.ts'
 import { createUpstreams, type Upstreams } from '../subscriptions/upstreams.ts'
+import { Address } from './address.ts'
 import type { Options } from './options.ts'
 
 export type Subgraphs = {
   /** @throws {TypeError} when it is not known where one of them is */
   clientsOf(graph: Graph): SubgraphClients
+  /** This graph is served from now on: addresses that it has not are left, once they are idle. */
+  serve(graph: Graph): void
   readonly upstreams: Upstreams
   close(): Promise<void>
 }
@@ -28,7 +26,7 @@ export function createSubgraphs(
   }: Pick<Options, 'subgraphs' | 'subscriptionUrls' | 'maskErrors'>,
   { log, metrics }: { log: Log; metrics: Metrics },
 ): Subgraphs {
-  const clients = new Map<string, { client: SubgraphClient; close(): Promise<void> }>()
+  const addresses = new Map<string, { address: Address; client: SubgraphClient }>()
   let urls: Readonly<Record<string, string>> = {}
   const upstreams = createUpstreams({
     addressesOf(service) {
@@ -39,41 +37,52 @@ export function createSubgraphs(
     log,
   })
   return {
-    clientsOf(graph) {
-      const found = Object.fromEntries(
-        graph.subgraphs.map((name) => [name, subgraphs[name] ?? graph.urls[name] ?? '']),
-      )
-      const made = Object.fromEntries(
-        Object.entries(found).map(([name, url]) => [name, clientAt(name, url)]),
-      )
-      urls = found
-      return made
+    clientsOf: (graph) =>
+      Object.fromEntries(
+        Object.entries(urlsOf(graph)).map(([name, url]) => [name, clientAt(name, url)]),
+      ),
+    serve(graph) {
+      urls = urlsOf(graph)
+      const served = new Set(Object.entries(urls).map(([name, url]) => keyOf(name, url)))
+      for (const [key, { address }] of addresses) {
+        if (served.has(key)) continue
+        addresses.delete(key)
+        address.retire()
+      }
     },
     upstreams: maskErrors ? upstreams : shownUpstreams(upstreams),
     async close() {
       upstreams.close()
-      await Promise.all([...clients.values()].map((it) => it.close()))
+      await Promise.all([...addresses.values()].map((it) => it.address.close()))
     },
   }
 
+  function urlsOf(graph: Graph): Record<string, string> {
+    return Object.fromEntries(
+      graph.subgraphs.map((name) => [name, subgraphs[name] ?? graph.urls[name] ?? '']),
+    )
+  }
+
   /** Kept by where it is: it knows how the subgraph has been doing, and has connections to it. */
-  function clientAt(service: string, address: string): SubgraphClient {
-    const url = URL.parse(address)
+  function clientAt(service: string, at: string): SubgraphClient {
+    const url = URL.parse(at)
     if (!url || !/^https?:$/.test(url.protocol)) {
       throw new TypeError(
         `the supergraph has no URL of the subgraph ${service}: say it by --subgraph ${service}=URL`,
       )
     }
-    const key = `${service} ${address}`
-    const known = clients.get(key)
+    const key = keyOf(service, at)
+    const known = addresses.get(key)
     if (known) return known.client
-    const peers = createPeers({ [service]: [url.origin] })
-    const path = `${url.pathname}${url.search}`
-    const own = createSubgraphClient({ service, peers, path, metrics, log })
-    const client = maskErrors ? own : shownClient(own)
-    clients.set(key, { client, close: () => peers.close() })
+    const address = new Address({ service, url, metrics, log })
+    const client = maskErrors ? address : shownClient(address)
+    addresses.set(key, { address, client })
     return client
   }
+}
+
+function keyOf(service: string, url: string): string {
+  return `${service} ${url}`
 }
 
 /** Errors of the subgraph as they are: `message`, `path` and `extensions`. */

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { ConfigError } from '@berth/platform/config'
 import { type GraphQLSchema, parse, validate } from 'graphql'
 import { z } from 'zod'
-import { PARSE_OPTIONS } from '../admit/documents.ts'
+import { PARSE_OPTIONS } from './documents.ts'
 
 /** Documents that were registered beforehand, by SHA-256 (hex) of their text. */
 export type TrustedDocuments = ReadonlyMap<string, TrustedDocument>
