@@ -50,7 +50,7 @@ test.each([
   ['{ offers { nodes { available gpuModel { name pricePerHour { amount } } } } }', 'PUBLIC'],
   ['{ allocations { nodes { id cost { amount } createdBy { name } } } }', 'ORGANIZATION'],
   ['{ offers { nodes { id } } viewer { roles } }', 'PERSON'],
-  ['{ organization { id members { id } } }', 'PERSON'],
+  ['{ organization { id members { nodes { id } } } }', 'PERSON'],
   ['mutation { sshKeyRemove(input: { id: "x" }) { sshKeyId } }', 'PERSON'],
   [
     'subscription { allocationUpdated { cursor allocation { id cost { amount } } } }',

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { actorToClaims, requireOrganization, requirePerson } from '@berth/platform/actor'
+import { actorToClaims, requireOrganization, requirePerson, subjectOf } from '@berth/platform/actor'
 import { type CommandHandler, handleCommand } from '@berth/platform/commands'
 import type { serviceConfig } from '@berth/platform/config'
 import { createCursors } from '@berth/platform/cursor'
@@ -11,7 +11,13 @@ import { channelOf, closeRedis, createHints, openRedis } from '@berth/platform/p
 import type { Concern } from '@berth/platform/revocations'
 import { type Resolvers, type SubgraphRequest, startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
-import { readPolicies, readRevocations, resolveActor } from '@berth/schema/commands/policy'
+import {
+  readPolicies,
+  readRevocations,
+  resolveActor,
+  resolveApiKey,
+} from '@berth/schema/commands/policy'
+import type { z } from 'zod'
 import { allowAll, sdlOf } from './sdl.ts'
 
 export type SubgraphName = 'allocations' | 'billing' | 'inventory' | 'notifications' | 'policy'
@@ -48,6 +54,9 @@ export const PEOPLE: Record<string, Person> = {
 
 /** Who is known otherwise: in Redis as JSON by subject, null for nobody. */
 export const CHANGED_PEOPLE = 'people'
+/** API keys that the test policy knows: in Redis as JSON by id. */
+export const API_KEYS = 'api-keys'
+export type KnownApiKey = { secretHash: string; answer: z.output<typeof resolveApiKey.output> }
 /** Changes of authority, oldest first: a list in Redis, whose length is the version. */
 export const REVOCATIONS = 'revocations'
 
@@ -250,7 +259,8 @@ function policy({ redis }: Deps): Resolvers {
         const { actor } = context
         if (actor.kind === 'anonymous') return null
         const organization = actor.organizationId && { id: actor.organizationId }
-        return { user: { id: actor.subject }, organization, roles: actor.roles }
+        const id = subjectOf(actor)
+        return { user: id && { id }, organization, roles: actor.roles }
       },
     },
     User: {
@@ -275,6 +285,13 @@ function policyCommands({ redis }: Deps): CommandHandler[] {
         organizationId: chosen as `org_${string}`,
         roles,
       }
+    }),
+    handleCommand(resolveApiKey, async ({ keyId, secretHash }) => {
+      await redis.incr('apiKeys.resolve')
+      const text = await redis.hget(API_KEYS, keyId)
+      const known = text ? (JSON.parse(text) as KnownApiKey) : null
+      if (known?.secretHash !== secretHash) throw new DomainError('NOT_FOUND', 'no such API key')
+      return known.answer
     }),
     handleCommand(readRevocations, async ({ after, limit }) => {
       const latest = await redis.llen(REVOCATIONS)

@@ -7,6 +7,7 @@ import { Kind, type OperationDefinitionNode, parse } from 'graphql'
 import { expect, test, vi } from 'vitest'
 import type { GatewayContext } from '../context.ts'
 import { createPlanner } from '../subscriptions/plan.ts'
+import { shownErrors } from './answer-text.ts'
 import type { SubgraphAnswer } from './answers.ts'
 import type { Credentials } from './credentials.ts'
 import { createExecutor } from './executor.ts'
@@ -68,6 +69,26 @@ test.each(['compiled', 'stock'])(
     ])
     expect(JSON.stringify(event)).toBe(before)
     expect(await metrics.registry.metrics()).toContain(`{lane="${lane}",service="test"} 2`)
+  },
+)
+
+test.each(['compiled', 'stock'])(
+  'of an event’s many errors a hundred are shown, and how many more there were: %s',
+  async (lane) => {
+    const graph = graphOf()
+    if (lane === 'stock') breakPlans(graph)
+    const { executor } = open(graph)
+    const document = parse('subscription { sold { name } }')
+    const definition = definitionOf(document)
+    const { node } = createPlanner(graph, () => 'PERSON')(document, definition)
+    const errors = Array.from({ length: 300 }, () => ({ message: 'No' }))
+    const of = { node, document, definition, variables: {}, context }
+    const answer = await executor.hydrate({ data: { sold: null }, errors }, of)
+    const log = { error: () => undefined }
+    const shown = shownErrors(answer.errors, { requestId: 'r-1', log })
+    expect(answer.dataText).toBe('{"sold":null}')
+    expect(shown).toHaveLength(101)
+    expect(shown[100]?.extensions).toMatchObject({ code: 'TOO_COMPLEX', leftOut: 200 })
   },
 )
 
