@@ -4,7 +4,7 @@ import { defineTestConfig } from '@berth/platform/test-kit/vitest'
 export default defineTestConfig({
   test: {
     include: ['**/*.test.ts'],
-    exclude: ['attack/**', 'node_modules/**'],
+    exclude: ['attack/**', '**/node_modules/**'],
     testTimeout: 120_000,
     hookTimeout: 180_000,
   },
