@@ -23,8 +23,8 @@ const isWanted = (name: Name) => only?.includes(name) ?? true
 
 const throughput = isQuick
   ? { rounds: 1, warmSeconds: 0.4, leadSeconds: 0.1, seconds: 0.5 }
-  : { rounds: 7, warmSeconds: 3, leadSeconds: 0.5, seconds: 2 }
-const latency = isQuick ? { rounds: 1, seconds: 0.5 } : { rounds: 5, seconds: 4 }
+  : { rounds: 5, warmSeconds: 2, leadSeconds: 0.3, seconds: 1.5 }
+const latency = isQuick ? { rounds: 1, seconds: 0.5 } : { rounds: 3, seconds: 3 }
 const distinct = isQuick ? 10_000 : 100_000
 
 await installContestants()
