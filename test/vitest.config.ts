@@ -5,7 +5,7 @@ export default defineTestConfig({
   test: {
     include: ['**/*.test.ts'],
     exclude: ['attack/**', '**/node_modules/**'],
-    testTimeout: 120_000,
+    testTimeout: 240_000,
     hookTimeout: 180_000,
   },
 })
