@@ -2,7 +2,7 @@ import { parse } from 'graphql'
 import { difference } from './compare.ts'
 import { generate } from './generate.ts'
 import { type OpenGraph, openGraph, type TestGraph } from './graph.ts'
-import { type Lane, ourLane, stockLane } from './lanes.ts'
+import { type Lane, ourLane, RUNS, stockLane } from './lanes.ts'
 import { createOracle, type Operation } from './oracle.ts'
 import { reduce } from './reduce.ts'
 
@@ -12,6 +12,8 @@ const MAX_TOLD = 5
 export type Checked = {
   readonly total: number
   readonly compiled: number
+  /** Of which what subgraphs answered was passed on as text. */
+  readonly spliced: number
   /** Features that kept operations from being compiled. */
   readonly fellBack: readonly string[]
   /** For people: graph, smallest operation, variables and both answers. */
@@ -28,7 +30,7 @@ export async function checkGraph(
   { seed, generated }: { seed: number; generated: number },
 ): Promise<Checked> {
   const open = openGraph(definition)
-  const { run, metrics } = ourLane(open)
+  const { run, metrics, counts: lanes } = ourLane(open)
   const operations = [...picked(definition), ...generate(open, { seed, count: generated })]
   const differs = compareWith(open, run)
   const disagreements: string[] = []
@@ -44,7 +46,7 @@ export async function checkGraph(
     disagreeing.push(operation.source)
     if (disagreements.length < MAX_TOLD) disagreements.push(operation.source)
   }
-  const counts = await countsOf(metrics)
+  const counts = { ...(await countsOf(metrics)), spliced: lanes.spliced }
   const told: string[] = []
   for (const source of disagreements) {
     const operation = operations.find((it) => it.source === source)
@@ -109,8 +111,8 @@ async function countsOf({ registry }: ReturnType<typeof ourLane>['metrics']) {
   const stock = lanes?.values.find(({ labels }) => labels.lane === 'stock')?.value ?? 0
   const ran = lanes?.values.find(({ labels }) => labels.lane === 'compiled')?.value ?? 0
   return {
-    compiled: ran,
-    stock,
+    compiled: ran / RUNS,
+    stock: stock / RUNS,
     fellBack: features?.values.map(({ labels }) => String(labels.feature)) ?? [],
   }
 }

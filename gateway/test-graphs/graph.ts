@@ -28,6 +28,8 @@ export type State = {
   readonly asks: string[]
   /** Decides in which order subgraphs answer: the same for the same operation. */
   readonly pace: number
+  /** Decides what is wrong with their answers; nothing where it is not there. */
+  readonly spoiledBy?: number
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: sources are of any type of any graph.

@@ -8,7 +8,7 @@ import {
   isNonNullType,
   isRequiredInputField,
 } from 'graphql'
-import type { Choices } from './generate.ts'
+import type { Choices } from './choices.ts'
 import type { OpenGraph } from './graph.ts'
 
 const SCALARS: Record<string, readonly unknown[]> = {

@@ -10,10 +10,24 @@ import { type Answer, LeftOut, MAX_ERRORS } from './answers.ts'
 export function textOf(
   { dataText, errors }: Answer,
   of: { requestId: string; log: Pick<Log, 'error'> },
+  extensions?: AnswerExtensions,
 ): string {
-  if (errors.length === 0) return `{"data":${dataText ?? 'null'}}`
+  const after = extensions ? `,"extensions":${JSON.stringify(extensions)}` : ''
+  if (errors.length === 0) return `{"data":${dataText ?? 'null'}${after}}`
   const shown = JSON.stringify(shownErrors(errors, of))
-  return dataText === undefined ? `{"errors":${shown}}` : `{"errors":${shown},"data":${dataText}}`
+  return dataText === undefined
+    ? `{"errors":${shown}}`
+    : `{"errors":${shown},"data":${dataText}${after}}`
+}
+
+export type AnswerExtensions = { readonly cost: { readonly static: number } }
+
+/** What an answer says beside its data: nothing, unless its client has asked for it. */
+export function extensionsOf(
+  cost: number,
+  { reportsCost }: { readonly reportsCost?: boolean },
+): AnswerExtensions | undefined {
+  return reportsCost ? { cost: { static: cost } } : undefined
 }
 
 /**

@@ -7,7 +7,12 @@ export type SubgraphAnswer = {
   // biome-ignore lint/suspicious/noExplicitAny: the executor reads message, path and extensions.
   errors?: readonly any[]
   extensions?: Record<string, unknown>
+  /** Instead of all else: the text that a `Take` took, which has data and nothing else. */
+  taken?: Buffer
 }
+
+/** Reads an answer's text (JSON, in UTF-8) in place of who would parse it. @returns whether it did */
+export type Take = (bytes: Buffer) => boolean
 
 /** What an operation came to. */
 export type Answer = {
@@ -15,6 +20,33 @@ export type Answer = {
   readonly dataText: string | undefined
   /** As thrown or as subgraphs sent them, each with its path; not yet shown to anyone. */
   readonly errors: readonly Error[]
+  /** `dataText` with a character for each byte of its UTF-8, where it is there in this form. */
+  readonly dataBytes?: string
+}
+
+/** Data that is there as bytes: for who sends it, it need not be text. It may have several readers. */
+export class BytesAnswer implements Answer {
+  readonly errors: readonly Error[] = NO_ERRORS
+  readonly dataBytes: string
+  #text: string | undefined
+
+  /** @param isAscii bytes and text are the same */
+  constructor(dataBytes: string, isAscii: boolean) {
+    this.dataBytes = dataBytes
+    if (isAscii) this.#text = dataBytes
+  }
+
+  get dataText(): string {
+    this.#text ??= decoded(this.dataBytes)
+    return this.#text
+  }
+}
+
+const NO_ERRORS: readonly Error[] = Object.freeze([])
+
+/** The text of UTF-8 that has a character for each byte. */
+export function decoded(bytes: string): string {
+  return Buffer.from(bytes, 'latin1').toString('utf8')
 }
 
 type Path = readonly (string | number)[]

@@ -1,26 +1,20 @@
 import type { SubscriptionNode } from '@apollo/query-planner'
-import type { ApolloServerOptionsWithGateway } from '@apollo/server'
 import type { Authority } from '@berth/platform/actor'
 import { DomainError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
-import {
-  type DocumentNode,
-  type ExecutionResult,
-  GraphQLError,
-  Kind,
-  type OperationDefinitionNode,
-} from 'graphql'
+import { type DocumentNode, GraphQLError, Kind, type OperationDefinitionNode } from 'graphql'
+import { weightOf, weightOfPlan } from '../admit/documents.ts'
 import { type PlanningBudget, UNLIMITED_PLANNING } from '../admit/planning-budget.ts'
 import type { Caller } from '../admit/rates.ts'
 import type { AuthorityOf } from '../authority.ts'
 import type { GatewayContext } from '../context.ts'
-import { JsonText } from './answer-text.ts'
 import type { Answer, SubgraphAnswer } from './answers.ts'
 import { type Compiled, type Compiler, createCompiler } from './compiled/compile.ts'
 import { conditionKey, conditionVariables } from './compiled/conditions.ts'
 import { fragmentsOf } from './compiled/fragments.ts'
 import { NotCompiled, NotPlanned } from './compiled/not-compiled.ts'
+import { TRY_OUTCOMES, type TryOutcome } from './compiled/tries.ts'
 import type { Flights } from './flights.ts'
 import type { Graph } from './graph.ts'
 import { createStock } from './stock.ts'
@@ -30,9 +24,6 @@ import { createVariants } from './variants.ts'
 
 /** What runs plans. The rest of the gateway knows no more of it than this. */
 export type Executor = {
-  /** What Apollo Server runs queries and mutations by: `data` of its results is a `JsonText`. */
-  readonly gateway: Gateway
-  /** The same, for faces without Apollo Server. */
   execute(of: Execution): Promise<Answer>
   /**
    * The answer to one event of a subscription: the event, and what other subgraphs add to it. The
@@ -75,6 +66,7 @@ export function createExecutor({
   flights,
   budget = UNLIMITED_PLANNING,
   hideSchema = false,
+  onPlanned,
   metrics,
   log,
 }: {
@@ -86,20 +78,25 @@ export function createExecutor({
   budget?: PlanningBudget
   /** Whether names of the schema are kept from clients. */
   hideSchema?: boolean
+  /** Told of what is kept as long as a document is, by the requests to subgraphs that it has. */
+  onPlanned?: (document: DocumentNode, fetches: number) => void
   metrics: Metrics
   log: Log
 }): Executor {
-  const compiler = createCompiler({ graph, clients })
+  let fetches = 0
+  const onPlan = (count: number) => {
+    fetches += count
+  }
+  const lanes = createLanes(metrics, log)
+  const compiler = createCompiler({ graph: { ...graph, onPlan }, clients, onTry: lanes.tried })
   const coerce = createCoerce(graph.schema, { hideSchema })
   const stock = createStock({ graph, clients, log })
   const conditions = new WeakMap<OperationDefinitionNode, readonly string[]>()
   const variants = createVariants<Operation>()
   const hydrations = new WeakMap<SubscriptionNode, Operation>()
-  const lanes = createLanes(metrics, log)
   let lastId = 0
 
-  const executor: Executor = {
-    gateway: gatewayOf(graph, (of) => executor.execute(of)),
+  return {
     async execute(of) {
       const { document, definition, variables, context } = of
       const { coerced, errors } = coerce(definition, variables)
@@ -147,7 +144,6 @@ export function createExecutor({
       operationFor(document, definition, likely, null)
     },
   }
-  return executor
 
   function operationFor(
     document: DocumentNode,
@@ -164,11 +160,14 @@ export function createExecutor({
     if (key instanceof GraphQLError) return key
     const known = variants.find(definition, key)
     if (known) return known
-    const make = () =>
-      compile(document, definition, (it) => it.operation(document, definition, coerced))
+    const make = () => {
+      fetches = 0
+      return compile(document, definition, (it) => it.operation(document, definition, coerced))
+    }
     try {
       const made = caller ? budget.spend(caller, make) : make()
-      variants.keep(definition, key, made, document)
+      const weight = weightOf(document) + weightOfPlan(fetches)
+      if (variants.keep(definition, key, made, weight)) onPlanned?.(document, fetches)
       return made
     } catch (error) {
       if (error instanceof DomainError) return error
@@ -215,7 +214,18 @@ function createLanes(metrics: Metrics, log: Log) {
     'Operations that were not compiled, by the feature that kept them from it',
     ['feature'],
   )
+  const tries = metrics.counter(
+    'berth_gateway_spliced_total',
+    'Runs of compiled queries, by how they went without parsing what subgraphs answer',
+    ['outcome'],
+  )
+  // Found by its label, each would be looked for every time.
+  const triesBy = new Map(TRY_OUTCOMES.map((outcome) => [outcome, tries.labels({ outcome })]))
   return {
+    tried(outcome: TryOutcome, error?: unknown): void {
+      triesBy.get(outcome)?.inc()
+      if (outcome === 'bug') log.error({ err: error }, 'an operation was not spliced')
+    },
     count: (compiled: Compiled | null) => ran.inc(compiled ? COMPILED : STOCK),
     attempt(compile: () => Compiled): Attempt {
       try {
@@ -233,47 +243,6 @@ function createLanes(metrics: Metrics, log: Log) {
 
 const COMPILED = Object.freeze({ lane: 'compiled' as const })
 const STOCK = Object.freeze({ lane: 'stock' as const })
-
-type Gateway = NonNullable<ApolloServerOptionsWithGateway<GatewayContext>['gateway']>
-
-/** There is one graph and it is there already: nothing is loaded, polled or stopped. */
-function gatewayOf(graph: Graph, execute: Executor['execute']): Gateway {
-  const listeners = new Set<Parameters<Gateway['onSchemaLoadOrUpdate']>[0]>()
-  return {
-    onSchemaLoadOrUpdate(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
-    async load() {
-      const { schema: apiSchema, sdl: coreSupergraphSdl } = graph
-      for (const it of listeners) it({ apiSchema, coreSupergraphSdl })
-      return {
-        executor: async ({ request, document, operation, operationName, source, context }) => {
-          const answer = await execute({
-            source,
-            document,
-            definition: operation,
-            operationName,
-            variables: request.variables ?? NONE,
-            context: context as GatewayContext,
-          })
-          return resultOf(answer) as Awaited<ReturnType<GatewayExecutor>>
-        },
-      }
-    },
-    async stop() {},
-  }
-}
-
-type GatewayExecutor = NonNullable<Awaited<ReturnType<Gateway['load']>>['executor']>
-
-const NONE: Readonly<Record<string, unknown>> = Object.freeze({})
-
-function resultOf({ dataText, errors }: Answer): ExecutionResult {
-  const data = (dataText === undefined ? undefined : new JsonText(dataText)) as never
-  // Apollo Server takes any Error, and gives our `formatError` what it was given.
-  return errors.length > 0 ? { data, errors: errors as readonly GraphQLError[] } : { data }
-}
 
 function refused(errors: readonly Error[]): Answer {
   return { dataText: undefined, errors }

@@ -67,7 +67,7 @@ test('no request and no stream notices a reload, but by the fields that it adds 
   // The stream begins where the owner is when it is subscribed to.
   await vi.waitFor(async () => {
     expect((await platform.seen()).map((it) => it.field)).toContain('allocationUpdated')
-  })
+  }, PATIENTLY)
 
   let isDone = false
   let asked = 0
@@ -99,9 +99,9 @@ test('no request and no stream notices a reload, but by the fields that it adds 
     await vi.waitFor(async () => expect(await reloads('taken')).toBe(i), PATIENTLY)
     await platform.publish(`alc_${i}`)
     const soFar = asked
-    await vi.waitFor(() => expect(asked).toBeGreaterThan(soFar + 20))
+    await vi.waitFor(() => expect(asked).toBeGreaterThan(soFar + 20), PATIENTLY)
   }
-  await vi.waitFor(() => expect(received.length).toBeGreaterThanOrEqual(RELOADS))
+  await vi.waitFor(() => expect(received.length).toBeGreaterThanOrEqual(RELOADS), PATIENTLY)
   isDone = true
   await Promise.all(running)
   await client.dispose()

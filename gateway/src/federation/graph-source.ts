@@ -31,7 +31,7 @@ export type Generation = GraphParts & {
 export type GraphSource = {
   readonly current: Generation
   readonly documents: Pick<Documents, 'open'>
-  readonly executor: Executor
+  readonly executor: ServedExecutor
   readonly planner: Planner
   /** Undefined: no document of this hash is trusted. */
   trusted(hash: string): DocumentNode | Error | undefined
@@ -76,7 +76,7 @@ export function createGraphSource({
   let current = generationOf(first)
   let reloading: Promise<unknown> = Promise.resolve()
 
-  const executor: Executor = {
+  const executor: ServedExecutor = {
     gateway: gatewayOf(),
     execute: (of) => ownerOf(of.definition).executor.execute(of),
     hydrate: (event, of) => ownerOf(of.definition).executor.hydrate(event, of),
@@ -178,14 +178,8 @@ export function createGraphSource({
     }
   }
 
-  /** For Apollo Server: its schema changes with the graph, and it runs what was opened in it. */
+  /** Apollo Server learns the schema by it, and each later one. It runs nothing: the executor does. */
   function gatewayOf(): Gateway {
-    const runs = new WeakMap<Executor, ReturnType<Gateway['load']>>()
-    const runOf = (of: Executor, options: Parameters<Gateway['load']>[0]) => {
-      const known = runs.get(of) ?? of.gateway.load(options)
-      runs.set(of, known)
-      return known
-    }
     return {
       onSchemaLoadOrUpdate(callback) {
         const tell = ({ graph }: Generation) =>
@@ -193,21 +187,19 @@ export function createGraphSource({
         listeners.add(tell)
         return () => listeners.delete(tell)
       },
-      async load(options) {
+      async load() {
         for (const listener of listeners) listener(current)
-        return {
-          executor: async (request) => {
-            const { operation } = request
-            const { executor: own } = operation ? ownerOf(operation) : current
-            const { executor: run } = await runOf(own, options)
-            if (!run) throw new TypeError('an executor that runs nothing')
-            return run(request)
-          },
-        }
+        return { executor: null }
       },
       stop: async () => listeners.clear(),
     }
   }
+}
+
+/** The executor of the graph of the moment. */
+export type ServedExecutor = Executor & {
+  /** What Apollo Server knows the schema by. */
+  readonly gateway: Gateway
 }
 
 type Gateway = NonNullable<ApolloServerOptionsWithGateway<GatewayContext>['gateway']>

@@ -99,7 +99,7 @@ test.each(HOSTILE)(
   '%s: it is planned within bounds or refused, and an innocent query is planned after it',
   (_name, graph, source) => {
     const { document, definition } = open(graph, source)
-    const compiler = createCompiler({ graph, clients: clientsOf(graph) })
+    const compiler = createCompiler({ graph, clients: clientsOf(graph), onTry: () => {} })
     const conditions = Object.fromEntries(
       (definition.variableDefinitions ?? []).map((it) => [it.variable.name.value, false]),
     )

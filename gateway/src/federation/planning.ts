@@ -29,7 +29,7 @@ export const PLANNER_CONFIG: QueryPlannerConfig = Object.freeze({
  * fails by a fault of ours
  */
 export function planOf(
-  { planner, api }: Pick<Graph, 'planner' | 'api'>,
+  { planner, api, onPlan }: Pick<Graph, 'planner' | 'api' | 'onPlan'>,
   operation: DocumentNode,
 ): PlanNode | SubscriptionNode | undefined {
   let node: PlanNode | SubscriptionNode | undefined
@@ -39,7 +39,10 @@ export function planOf(
     throw refusalOf(error)
   }
   const fetches = fetchesIn(node)
-  if (fetches <= PLAN_LIMITS.fetches) return node
+  if (fetches <= PLAN_LIMITS.fetches) {
+    onPlan?.(fetches)
+    return node
+  }
   throw new DomainError(
     'TOO_COMPLEX',
     `The operation is too complex: ${fetches} requests to subgraphs (at most ${PLAN_LIMITS.fetches})`,

@@ -1,6 +1,4 @@
 import { createWeightedCache } from '@berth/platform/weighted-cache'
-import type { DocumentNode } from 'graphql'
-import { weightOf } from '../admit/documents.ts'
 
 /**
  * Keeps what is made of operations for values of their conditions. The first of an operation is kept
@@ -9,7 +7,8 @@ import { weightOf } from '../admit/documents.ts'
  */
 export type Variants<T> = {
   find(definition: object, key: string): T | undefined
-  keep(definition: object, key: string, value: T, document: DocumentNode): void
+  /** @returns whether it is the first */
+  keep(definition: object, key: string, value: T, weight: number): boolean
 }
 
 const MAX_BYTES = 32 * 1024 * 1024
@@ -28,10 +27,11 @@ export function createVariants<T>({
       if (!first) return undefined
       return first.key === key ? first.value : others.get(`${first.id} ${key}`)
     },
-    keep(definition, key, value, document) {
+    keep(definition, key, value, weight) {
       const first = firsts.get(definition)
-      if (first) others.set(`${first.id} ${key}`, value, weightOf(document))
+      if (first) others.set(`${first.id} ${key}`, value, weight)
       else firsts.set(definition, { id: ++lastId, key, value })
+      return !first
     },
   }
 }

@@ -4,6 +4,7 @@ import { context } from './context.ts'
 import { fed1 } from './fed1.ts'
 import { interfaceObject } from './interface-object.ts'
 import { interfaceStub } from './interface-stub.ts'
+import { joined } from './joined.ts'
 import { keys } from './keys.ts'
 import { mashup } from './mashup.ts'
 import { mutations } from './mutations.ts'
@@ -25,4 +26,5 @@ export const testGraphs: readonly TestGraph[] = [
   context,
   fed1,
   shapes,
+  joined,
 ]

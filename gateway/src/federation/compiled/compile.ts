@@ -36,6 +36,8 @@ import type { Run } from './run.ts'
 import { serially } from './selections.ts'
 import { compileShape } from './shape.ts'
 import { compileShown } from './shown.ts'
+import { compileSplice } from './splice.ts'
+import { createTries, type OnTry } from './tries.ts'
 import { createTypes } from './types.ts'
 import { unplannedRoot } from './unplanned.ts'
 
@@ -83,9 +85,11 @@ export type Compiler = {
 export function createCompiler({
   graph,
   clients,
+  onTry,
 }: {
   graph: Graph
   clients: SubgraphClients
+  onTry: OnTry
 }): Compiler {
   const types = createTypes(graph.supergraph)
   const requirements = createRequirements(graph.supergraph)
@@ -104,9 +108,20 @@ export function createCompiler({
       if (node) refuseConflicts(scope, node)
       const step = node ? compilePlan(scope, node) : null
       const shape = shapeOf(resolved, names)
+      const selected = { schema: graph.schema, ...resolved, inData: names.inData }
+      const tried =
+        node && definition.operation === 'query'
+          ? createTries(
+              () => compileSplice(scope, node, { selected, supergraph: graph.supergraph }),
+              onTry,
+            )
+          : null
       return {
         async run(inputs) {
           const run = newRun(inputs, {}, false)
+          const trying = tried?.(run)
+          const spliced = trying && (await trying)
+          if (spliced) return spliced
           const pending = step?.(run, [run.data])
           if (pending) await pending
           return shape(run)
@@ -185,7 +200,8 @@ export function createCompiler({
       })
     }
     const isApart = hasContexts(node)
-    return { types, requirements, demands, clients, names, endsWhenNull, isApart }
+    const fetches: Scope['fetches'] = new WeakMap()
+    return { types, requirements, demands, clients, names, endsWhenNull, isApart, fetches }
   }
 
   function shapeOf(resolved: Resolved, { inData }: Scope['names']): Shape {
@@ -222,6 +238,7 @@ function newRun({ variables, coerced, context }: Inputs, data: JsonObject, isSha
     path: [],
     isEnded: false,
     places: null,
+    heard: [],
   }
 }
 

@@ -1,8 +1,8 @@
 import type { FetchNode } from '@apollo/query-planner'
 import { DomainError } from '@berth/platform/errors'
 import type { GraphQLFormattedError } from 'graphql'
-import { knownError, MAX_HOLES, type SubgraphAnswer } from '../answers.ts'
-import type { SubgraphClients } from '../transport/subgraph-client.ts'
+import { knownError, MAX_HOLES, type SubgraphAnswer, type Take } from '../answers.ts'
+import type { SubgraphClient, SubgraphClients } from '../transport/subgraph-client.ts'
 import type { Demand } from './demands.ts'
 import { entityStep } from './entities.ts'
 import { compileHoles, type Holes } from './holes.ts'
@@ -31,6 +31,8 @@ export type Scope = {
   readonly endsWhenNull: ReadonlySet<string>
   /** Whether what one entity got may not be shared by its equals, whose contexts differ. */
   readonly isApart: boolean
+  /** Those made so far. */
+  readonly fetches: WeakMap<FetchNode, Fetch>
 }
 
 /**
@@ -44,15 +46,27 @@ export function compileFetch(scope: Scope, node: FetchNode, path: PlanPath): Ste
 
 export type Fetch = {
   readonly holes: Holes
-  /** @param first variables of the gateway's own, as the text of members */
-  ask(run: Run, first: string): Promise<SubgraphAnswer>
+  /**
+   * What was heard in answer to the same before, is not asked again.
+   *
+   * @param first variables of the gateway's own, as the text of members
+   * @param take for an answer that is not to be parsed: then it can be heard again
+   */
+  ask(run: Run, first: string, take?: Take): Promise<SubgraphAnswer>
   /** An error as it came, and what is empty because of it. @param paths null: it is of no place */
   tell(run: Run, error: GraphQLFormattedError, paths: readonly Path[] | null, holes: Path[]): void
   /** One that took all that the fetch would have brought. */
   fail(run: Run, error: unknown, holes: Path[]): void
 }
 
-export function fetchOf({ types, clients, names }: Scope, node: FetchNode): Fetch {
+/** The same one for the same node. */
+export function fetchOf(scope: Scope, node: FetchNode): Fetch {
+  const known = scope.fetches.get(node) ?? compileAsking(scope, node)
+  scope.fetches.set(node, known)
+  return known
+}
+
+function compileAsking({ types, clients, names }: Scope, node: FetchNode): Fetch {
   const { serviceName: service, operation, operationName, operationKind, variableUsages } = node
   const client = clients[service]
   if (!client) throw new TypeError(`no client for the subgraph ${service}`)
@@ -66,7 +80,7 @@ export function fetchOf({ types, clients, names }: Scope, node: FetchNode): Fetc
 
   return {
     holes: compileHoles(types, node),
-    ask(run, first) {
+    ask(run, first, take) {
       let variables = first
       for (const { from, before } of used) {
         const value = read(run.variables, from)
@@ -75,7 +89,10 @@ export function fetchOf({ types, clients, names }: Scope, node: FetchNode): Fetc
         variables += variables === '' ? before + text : `,${before}${text}`
       }
       const body = variables === '' ? `${head}}` : `${head},"variables":{${variables}}}`
-      return client.ask(body, isMutation, run.context)
+      if (!take) return heard(run, client, body) ?? client.ask(body, isMutation, run.context)
+      const answer = client.ask(body, isMutation, run.context, take)
+      run.heard.push({ client, body, answer })
+      return answer
     },
     tell(run, error, paths, holes) {
       const why = () => knownError(service, error)
@@ -90,6 +107,18 @@ export function fetchOf({ types, clients, names }: Scope, node: FetchNode): Fetc
       run.told.push({ why: () => originalError, paths: holes, limit, holes: [] })
     },
   }
+}
+
+/** Once: it belongs to who is given it. */
+function heard(
+  { heard }: Run,
+  client: SubgraphClient,
+  body: string,
+): Promise<SubgraphAnswer> | undefined {
+  if (heard.length === 0) return undefined
+  const index = heard.findIndex((it) => it.client === client && it.body === body)
+  const [found] = index < 0 ? [] : heard.splice(index, 1)
+  return found?.answer.then((it) => (it.taken ? JSON.parse(it.taken.toString('utf8')) : it))
 }
 
 function rootStep(scope: Scope, node: FetchNode, path: PlanPath): Step {

@@ -52,12 +52,7 @@ function representationOf(
   typename: string,
   { requires, rewrites = [], isKnown }: Of,
 ): Representation {
-  const fields = merged(
-    requires.flatMap((it) => {
-      if (it.kind === 'Field') return [it]
-      return !it.typeCondition || types.isOf(typename, it.typeCondition) ? it.selections : []
-    }),
-  )
+  const fields = requiredOf(types, typename, requires)
   let sent: unknown = null
   for (const { kind, path, ...rewrite } of rewrites) {
     const [condition, key] = path
@@ -76,6 +71,16 @@ function representationOf(
   const text = writer(fields, typeof sent === 'string' ? sent : null)
   if (text) return { text, sole: soleOf(fields), fields, as }
   return { text: throughObjects(types, fields, rewrites, isKnown), sole: null, fields, as }
+}
+
+/** What is required of a type, each field once. */
+export function requiredOf(types: Types, typename: string, requires: Fields): Fields {
+  return merged(
+    requires.flatMap((it) => {
+      if (it.kind === 'Field') return [it]
+      return !it.typeCondition || types.isOf(typename, it.typeCondition) ? it.selections : []
+    }),
+  )
 }
 
 type Of = {

@@ -1,5 +1,7 @@
 import type { GraphQLError } from 'graphql'
 import type { GatewayContext } from '../../context.ts'
+import type { SubgraphAnswer } from '../answers.ts'
+import type { SubgraphClient } from '../transport/subgraph-client.ts'
 import type { JsonObject } from './json.ts'
 
 /** Where something is in the data: response names of the plan, and indexes of lists. */
@@ -25,6 +27,14 @@ export type Run = {
   /** A mutation went so wrong that those after it must not run. */
   isEnded: boolean
   places: PathTree | null
+  /** What was answered to an attempt to run it without parsing: see `Splice`. */
+  readonly heard: Heard[]
+}
+
+export type Heard = {
+  readonly client: SubgraphClient
+  readonly body: string
+  readonly answer: Promise<SubgraphAnswer>
 }
 
 /** An error, where it happened in the data. Whether clients have that place is found out at the end. */

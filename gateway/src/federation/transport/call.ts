@@ -1,7 +1,7 @@
 import { DomainError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
 import type { Replica } from '@berth/platform/peers'
-import type { SubgraphAnswer } from '../answers.ts'
+import type { SubgraphAnswer, Take } from '../answers.ts'
 import { Exchange, type ExchangeOwner, ProtocolError } from './exchange.ts'
 import { fullJitter } from './jitter.ts'
 import type { SubgraphLimits } from './limits.ts'
@@ -25,6 +25,17 @@ export type Subgraph = {
   settled(call: Call, error: unknown): void
 }
 
+export type Asked = {
+  /** JSON text. */
+  readonly body: string
+  readonly isMutation: boolean
+  readonly isProbe: boolean
+  /** Reads an answer in place of parsing it, if it can. */
+  readonly take: Take | undefined
+  /** Of the operation. */
+  readonly log: Log
+}
+
 export type RepeatReason = 'stale' | 'broken' | 'refused'
 
 const MAX_REPEATS = 2
@@ -44,6 +55,7 @@ export class Call implements ExchangeOwner, Waiting {
   readonly log: Log
   readonly #subgraph: Subgraph
   readonly #body: string
+  readonly #take: Take | undefined
   readonly #isMutation: boolean
   #headers: Record<string, string> = {}
   #resolve!: (answer: SubgraphAnswer) => void
@@ -58,13 +70,10 @@ export class Call implements ExchangeOwner, Waiting {
   #missed = 0
   #repeats = 0
 
-  constructor(
-    subgraph: Subgraph,
-    body: string,
-    { isMutation, isProbe, log }: { isMutation: boolean; isProbe: boolean; log: Log },
-  ) {
+  constructor(subgraph: Subgraph, { body, isMutation, isProbe, take, log }: Asked) {
     this.#subgraph = subgraph
     this.#body = body
+    this.#take = take
     this.#isMutation = isMutation
     this.isProbe = isProbe
     this.log = log
@@ -99,12 +108,15 @@ export class Call implements ExchangeOwner, Waiting {
     this.fail(this.#unavailable(undefined))
   }
 
-  answered(exchange: Exchange, status: number, text: string): void {
+  answered(exchange: Exchange, status: number, bytes: Buffer): void {
     this.#subgraph.inFlight--
     if (exchange !== this.#exchange) return
     let answer: SubgraphAnswer
     try {
-      answer = parseAnswer(this.#subgraph.service, status, text)
+      const isTaken = status === 200 && this.#take?.(bytes) === true
+      answer = isTaken
+        ? { taken: bytes }
+        : parseAnswer(this.#subgraph.service, status, bytes.toString('utf8'))
     } catch (error) {
       this.#refused(error)
       return

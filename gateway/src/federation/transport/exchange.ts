@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici'
 
 /** Who is told how an exchange ended: by either, once, also of one that was abandoned. */
 export type ExchangeOwner = {
-  answered(exchange: Exchange, status: number, text: string): void
+  answered(exchange: Exchange, status: number, bytes: Buffer): void
   failed(exchange: Exchange, error: Error): void
 }
 
@@ -78,8 +78,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#first = null
     this.#rest = null
     this.#controller = null
-    const text = rest ? Buffer.concat(rest, this.#bytes).toString('utf8') : first?.toString('utf8')
-    this.#owner.answered(this, this.#status, text ?? '')
+    const bytes = rest ? Buffer.concat(rest, this.#bytes) : (first ?? NOTHING)
+    this.#owner.answered(this, this.#status, bytes)
   }
 
   onResponseError(_controller: Controller | null, error: Error): void {
@@ -102,4 +102,5 @@ export class ProtocolError extends Error {
   override readonly name = 'ProtocolError'
 }
 
+const NOTHING = Buffer.alloc(0)
 const ABANDONED = new Error('nobody waits for this answer any more')

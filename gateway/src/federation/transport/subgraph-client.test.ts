@@ -31,6 +31,28 @@ test('one request is one POST of the body, as who asks, under the request’s id
   expect(seen[0]).not.toHaveProperty('accept-encoding')
 })
 
+test('an answer that is taken is not parsed, and one that is none is not offered', async () => {
+  const texts = ['nothing that is JSON é', '{"data":{"a":1}}', '{"data":{"a":1}}']
+  const statuses = [200, 200, 500]
+  await using server = await testServer((_body, response) => {
+    response.writeHead(statuses.shift() ?? 200)
+    const text = texts.shift() ?? ''
+    // In two pieces, the second of which begins within a character where there is one.
+    response.write(Buffer.from(text).subarray(0, -1))
+    setImmediate(() => response.end(Buffer.from(text).subarray(-1)))
+  })
+  await using client = testClient([server.url])
+  const offered: string[] = []
+  const take = (isTaken: boolean) => (bytes: Buffer) =>
+    offered.push(bytes.toString()) > 0 && isTaken
+
+  const taken = await client.read(undefined, take(true))
+  expect(taken).toEqual({ taken: Buffer.from('nothing that is JSON é') })
+  expect(await client.read(undefined, take(false))).toEqual({ data: { a: 1 } })
+  expect(await client.read(undefined, take(true))).toEqual({ data: { a: 1 } })
+  expect(offered).toEqual(['nothing that is JSON é', '{"data":{"a":1}}'])
+})
+
 test('credentials that cannot be made fail the call, and nothing is sent', async () => {
   await using server = await testServer()
   const refusal = new DomainError('UNAVAILABLE', 'no key')

@@ -6,6 +6,7 @@ import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
 import { createPeers } from '@berth/platform/peers'
 import type { GatewayContext } from '../../context.ts'
+import type { Take } from '../answers.ts'
 import type { Credentials } from '../credentials.ts'
 import type { SubgraphLimits } from './limits.ts'
 import { createSubgraphClient, type SubgraphClient } from './subgraph-client.ts'
@@ -76,7 +77,7 @@ export async function testServer(behave: Behaviour = OK): Promise<TestServer> {
 export type TestClient = AsyncDisposable & {
   readonly metrics: ReturnType<typeof createMetrics>
   readonly logged: string[]
-  read(body?: string): ReturnType<SubgraphClient['ask']>
+  read(body?: string, take?: Take): ReturnType<SubgraphClient['ask']>
   write(body?: string): ReturnType<SubgraphClient['ask']>
 }
 
@@ -106,7 +107,7 @@ export function testClient(
   return {
     metrics,
     logged,
-    read: (body = READ) => client.ask(body, false, context),
+    read: (body = READ, take) => client.ask(body, false, context, take),
     write: (body = WRITE) => client.ask(body, true, context),
     [Symbol.asyncDispose]: () => peers.close(),
   }
