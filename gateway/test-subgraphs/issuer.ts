@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import {
   type CryptoKey,
@@ -18,6 +18,12 @@ export type TestIssuer = AsyncDisposable & {
   readonly publicJwk: JWK & { kid: string }
   /** A token of this subject, good for five minutes, but for what is given otherwise. */
   token(subject: string, otherwise?: TokenFields): Promise<string>
+  /** Publishes these keys from now on, or whatever it is. */
+  publish(keySet: unknown): void
+  /** How often its keys were fetched. */
+  fetches(): number
+  /** Fetches of its keys wait from now on: those that come after `pass` do not, the others for `answer`. */
+  hold(): { pass(): void; answer(): void }
   /** Refuses connections from now on. */
   stop(): Promise<void>
 }
@@ -37,17 +43,28 @@ export type TokenFields = {
 export async function openIssuer(): Promise<TestIssuer> {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
   const publicJwk = { ...(await exportJWK(publicKey)), kid: 'key-1', alg: 'ES256', use: 'sig' }
-  const server = createServer((request, response) => {
+  let published: unknown = { keys: [publicJwk] }
+  let fetches = 0
+  let gate: Promise<void> | undefined
+  const server = createServer((request, response) => void serve(request, response))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const bodies: Record<string, unknown> = {
       '/.well-known/openid-configuration': { issuer: url, jwks_uri: `${url}/jwks` },
-      '/jwks': { keys: [publicJwk] },
+      '/jwks': published,
+    }
+    if (request.url === '/jwks') {
+      fetches++
+      // As they were when they were asked for.
+      await gate
     }
     const body = bodies[request.url ?? '']
     response.writeHead(body ? 200 : 404, { 'content-type': 'application/json' })
     response.end(JSON.stringify(body ?? {}))
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
 
   async function stop(): Promise<void> {
     if (!server.listening) return
@@ -60,6 +77,20 @@ export async function openIssuer(): Promise<TestIssuer> {
     privateKey,
     publicJwk,
     stop,
+    publish(keySet) {
+      published = keySet
+    },
+    fetches: () => fetches,
+    hold() {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      gate = promise
+      return {
+        pass() {
+          gate = undefined
+        },
+        answer: resolve,
+      }
+    },
     [Symbol.asyncDispose]: stop,
     token(subject, otherwise = {}) {
       const now = Math.floor(Date.now() / 1000)

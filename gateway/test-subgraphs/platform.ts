@@ -9,6 +9,7 @@ import { testKeys, testRedis } from '@berth/platform/test-kit/index'
 import type { FormattedExecutionResult } from 'graphql'
 import { type Client, createClient } from 'graphql-ws'
 import { WebSocket } from 'ws'
+import { LIMITS } from '../src/admit/limits.ts'
 import { type GatewayOptions, openGateway } from '../src/app.ts'
 import type { gatewayConfig } from '../src/config.ts'
 import { AUDIENCE, openIssuer, type TestIssuer } from './issuer.ts'
@@ -186,6 +187,8 @@ export async function openTestPlatform({
       OIDC_ISSUER: issuer.url,
       OIDC_AUDIENCE: AUDIENCE,
       BERTH_ALLOWED_ORIGINS: ['https://app.test'],
+      BERTH_TRUSTED_PROXIES: [],
+      BERTH_MAX_COST: LIMITS.cost,
       ...env,
     }
     const http = await openGateway(

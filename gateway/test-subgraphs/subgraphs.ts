@@ -7,15 +7,24 @@ import { DomainError } from '@berth/platform/errors'
 import { follow } from '@berth/platform/follow'
 import type { HttpServer } from '@berth/platform/http'
 import type { Service } from '@berth/platform/lifecycle'
-import { channelOf, closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
-import type { Concern } from '@berth/platform/revocations'
+import {
+  channelOf,
+  closeRedis,
+  createHints,
+  openRedis,
+  revocationChannel,
+} from '@berth/platform/pubsub'
+import { type Concern, revocationMessage } from '@berth/platform/revocations'
 import { type Resolvers, type SubgraphRequest, startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import {
+  readDeniedSigningKeys,
   readPolicies,
   readRevocations,
+  refreshSigningKeys,
   resolveActor,
   resolveApiKey,
+  signingKeyRefresh,
 } from '@berth/schema/commands/policy'
 import type { z } from 'zod'
 import { allowAll, sdlOf } from './sdl.ts'
@@ -59,6 +68,9 @@ export const API_KEYS = 'api-keys'
 export type KnownApiKey = { secretHash: string; answer: z.output<typeof resolveApiKey.output> }
 /** Changes of authority, oldest first: a list in Redis, whose length is the version. */
 export const REVOCATIONS = 'revocations'
+
+/** Keys of the issuer that the test policy denies: a set in Redis. */
+export const DENIED_KEYS = 'denied-keys'
 
 /** Values that the test policy serves, in Redis as JSON by key. */
 export const POLICIES = 'policies'
@@ -270,7 +282,7 @@ function policy({ redis }: Deps): Resolvers {
   }
 }
 
-function policyCommands({ redis }: Deps): CommandHandler[] {
+function policyCommands({ redis, hints }: Deps): CommandHandler[] {
   return [
     handleCommand(resolveActor, async ({ subject, organizationId }) => {
       await redis.incr('actors.resolve')
@@ -300,6 +312,16 @@ function policyCommands({ redis }: Deps): CommandHandler[] {
       const texts = await redis.lrange(REVOCATIONS, after, after + limit - 1)
       const concerns = texts.map((text) => JSON.parse(text) as Concern)
       return { version: after + concerns.length, concerns, isComplete: true }
+    }),
+    handleCommand(readDeniedSigningKeys, async () => ({
+      keyIds: await redis.smembers(DENIED_KEYS),
+    })),
+    handleCommand(refreshSigningKeys, async ({ refreshId }) => {
+      const concern: Concern = { kind: 'signing-key', id: signingKeyRefresh(refreshId) }
+      const version = await redis.rpush(REVOCATIONS, JSON.stringify(concern))
+      const message = revocationMessage({ after: version - 1, version, concerns: [concern] })
+      await hints.publish(revocationChannel(), message)
+      return {}
     }),
     handleCommand(readPolicies, async ({ keys }) => {
       const values = await redis.hmget(POLICIES, ...keys)

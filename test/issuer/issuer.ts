@@ -22,6 +22,8 @@ type Options = {
   stateDirectory: string
   /** Without one, nobody signs in for a browser. */
   browserClient?: BrowserClient | undefined
+  /** What was asked of the token endpoint and issued there: for tests that look for it elsewhere. */
+  onGrant?: (grant: object) => void
   log: Pick<Log, 'error'>
 }
 
@@ -34,6 +36,7 @@ export async function startIssuer({
   port,
   stateDirectory,
   browserClient,
+  onGrant,
   log,
 }: Options): Promise<Issuer> {
   const keys = await loadSigningKeys(stateDirectory)
@@ -45,6 +48,9 @@ export async function startIssuer({
   provider.on('backchannel.error', (_context, error) => {
     log.error({ err: error }, 'a client could not be told of a sign-out')
   })
+  if (onGrant) {
+    provider.on('grant.success', ({ body, oidc }) => onGrant({ ...oidc.params, ...Object(body) }))
+  }
   server.on('request', createHandler(provider, authority, log))
   return {
     url: provider.issuer,

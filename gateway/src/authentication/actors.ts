@@ -6,7 +6,7 @@ import { type Id, newId } from '@berth/platform/ids'
 import type { Concern } from '@berth/platform/revocations'
 import { resolveActor } from '@berth/schema/commands/policy'
 import { createAnswers } from './answers.ts'
-import { dependenceOf } from './dependents.ts'
+import { dependenceOf, UNSIGNED } from './dependents.ts'
 import { CredentialRefused } from './issuer.ts'
 
 export type Identity = {
@@ -20,9 +20,9 @@ export type Actors = {
   /**
    * Who a verified identity is here, at most 5 s ago; without a promise where that is known.
    *
-   * @throws {CredentialRefused} when nobody is known by it
-   * @throws {DomainError} FORBIDDEN when they do not belong to the organization asked for,
-   * UNAVAILABLE when policy cannot be asked
+   * @throws {CredentialRefused} when nobody is known by it, or they are suspended
+   * @throws {DomainError} FORBIDDEN when they do not belong to the organization asked for
+   * or it is suspended, UNAVAILABLE when policy cannot be asked
    */
   of(identity: Identity): Actor | Promise<Actor>
   /** Whoever is concerned is asked for anew; what is on its way was asked before, and is not kept. */
@@ -38,7 +38,7 @@ export function createActors({
   clock?: Clock
 }): Actors {
   const answers = createAnswers<Actor>({
-    dependenceOf: (actor) => dependenceOf(actor, null),
+    dependenceOf: (actor) => dependenceOf(actor, UNSIGNED),
     clock,
   })
   return {
@@ -73,9 +73,14 @@ function translated(error: unknown): unknown {
   if (!(error instanceof DomainError)) return error
   switch (error.code) {
     case 'NOT_FOUND':
-      return new CredentialRefused('nobody is known by this identity')
+      return new CredentialRefused(error.message)
     case 'FORBIDDEN':
-      return new DomainError('FORBIDDEN', 'You do not belong to this organization')
+      return new DomainError(
+        'FORBIDDEN',
+        error.extensions.suspended === true
+          ? 'This organization is suspended: contact support'
+          : 'You do not belong to this organization',
+      )
     default:
       return unanswered(error, 'actors.resolve')
   }

@@ -18,7 +18,7 @@ import { unanswered } from './actors.ts'
 import { createAnswers } from './answers.ts'
 import type { CredentialResolver } from './authenticate.ts'
 import { bearerOf } from './bearer.ts'
-import { dependenceOf } from './dependents.ts'
+import { dependenceOf, UNSIGNED } from './dependents.ts'
 import { CredentialRefused } from './issuer.ts'
 import { isEqual } from './presenter.ts'
 
@@ -53,7 +53,7 @@ export function createApiKeys({
   clock?: Clock
 }): ApiKeys {
   const answers = createAnswers<PresentedApiKey>({
-    dependenceOf: ({ actor }) => dependenceOf(actor, null),
+    dependenceOf: ({ actor }) => dependenceOf(actor, UNSIGNED),
     clock,
   })
   // The same object for the same key, so that what is kept by it is found.
@@ -132,7 +132,7 @@ export function apiKey({
         'This API key is of another organization: leave the header berth-organization out',
       )
     }
-    return { actor, expiresAt, signingKey: null }
+    return { actor, expiresAt, signingKeys: UNSIGNED }
   }
 }
 

@@ -6,6 +6,7 @@ import type { Metrics } from '@berth/platform/metrics'
 import type { Rates } from '../admit/rates.ts'
 import type { Actors } from './actors.ts'
 import { bearerOf } from './bearer.ts'
+import { UNSIGNED } from './dependents.ts'
 import { CredentialRefused } from './issuer.ts'
 import type { Tokens } from './tokens.ts'
 
@@ -29,11 +30,11 @@ export type Authenticated = {
   readonly actor: Actor
   /** When the credential ends; null when it does not. */
   readonly expiresAt: Date | null
-  /** Id of the key that signed the credential; null when none did. */
-  readonly signingKey: string | null
+  /** What the key that signed the credential is known by; empty when none did. */
+  readonly signingKeys: readonly string[]
 }
 
-const NOBODY: Authenticated = { actor: anonymous, expiresAt: null, signingKey: null }
+const NOBODY: Authenticated = { actor: anonymous, expiresAt: null, signingKeys: UNSIGNED }
 
 /** Null when nothing of its kind was presented. @throws {CredentialRefused} when it is bad */
 export type CredentialResolver = (
@@ -102,10 +103,10 @@ export function bearer({ tokens, actors }: { tokens: Tokens; actors: Actors }): 
     // Awaited only where they are no values yet: most requests find both known.
     const verified = tokens.verify(text)
     const token = verified instanceof Promise ? await verified : verified
-    const { issuer, subject, expiresAt, signingKey } = token
+    const { issuer, subject, expiresAt, signingKeys } = token
     const organization = organizationId === undefined ? null : parseId('org', organizationId)
     const found = actors.of({ issuer, subject, organizationId: organization })
     const person = found instanceof Promise ? await found : found
-    return { actor: token.presentedBy(person), expiresAt, signingKey }
+    return { actor: token.presentedBy(person), expiresAt, signingKeys }
   }
 }

@@ -2,12 +2,13 @@ import type { Actor } from '@berth/platform/actor'
 import { subjectOf } from '@berth/platform/actor'
 import type { Concern } from '@berth/platform/revocations'
 
-/** What who-asks depends on, each null where it depends on none. */
+/** What who-asks depends on, each null or empty where it depends on none. */
 export type Dependence = {
   readonly person: string | null
   readonly organization: string | null
   readonly credential: string | null
-  readonly signingKey: string | null
+  /** What the key that signed it is known by. */
+  readonly signingKeys: readonly string[]
 }
 
 /** Things by what they depend on: a concern finds those that it concerns without looking at others. */
@@ -32,14 +33,14 @@ export function createDependents<T>(): Dependents<T> {
       put(by.person, on.person, item)
       put(by.organization, on.organization, item)
       put(by.credential, on.credential, item)
-      put(by['signing-key'], on.signingKey, item)
+      for (const id of on.signingKeys) put(by['signing-key'], id, item)
     },
     delete(item, on) {
       all.delete(item)
       take(by.person, on.person, item)
       take(by.organization, on.organization, item)
       take(by.credential, on.credential, item)
-      take(by['signing-key'], on.signingKey, item)
+      for (const id of on.signingKeys) take(by['signing-key'], id, item)
     },
     of({ kind, id }) {
       if (kind === 'everyone') return [...all]
@@ -51,13 +52,16 @@ export function createDependents<T>(): Dependents<T> {
   }
 }
 
-/** Of an actor whose credential a key of this id has signed. */
-export function dependenceOf(actor: Actor, signingKey: string | null): Dependence {
+/** Of somebody's credential that no key has signed. */
+export const UNSIGNED: readonly string[] = Object.freeze([])
+
+/** Of an actor whose credential was signed by a key that is known by these ids. */
+export function dependenceOf(actor: Actor, signingKeys: readonly string[]): Dependence {
   return {
     person: subjectOf(actor),
     organization: actor.organizationId,
     credential: actor.credential ?? null,
-    signingKey,
+    signingKeys,
   }
 }
 
@@ -69,7 +73,7 @@ export function isConcerned(on: Dependence, { kind, id }: Concern): boolean {
     case 'policy':
       return false
     case 'signing-key':
-      return on.signingKey === id
+      return on.signingKeys.includes(id)
     default:
       return on[kind] === id
   }

@@ -5,6 +5,7 @@ import type { SessionStore } from '../sessions/store.ts'
 import { isCsrfOf, isSessionToken, tokenHashOf } from '../sessions/token.ts'
 import type { Actors } from './actors.ts'
 import type { Authenticated, CredentialResolver, Presented } from './authenticate.ts'
+import { UNSIGNED } from './dependents.ts'
 import { CredentialRefused } from './issuer.ts'
 
 /**
@@ -42,7 +43,7 @@ export function browserSession({
     const person = known instanceof Promise ? await known : known
     // A connection that only stays open is not somebody at work.
     if (!presented.isFollowUp) sessions.used(tokenHash)
-    return { actor: session.presentedBy(person), expiresAt, signingKey: null }
+    return { actor: session.presentedBy(person), expiresAt, signingKeys: UNSIGNED }
   }
 }
 
@@ -60,17 +61,24 @@ export function tokenOf({ cookie }: Pick<Presented, 'cookie'>, cookieName: strin
   return token
 }
 
+/** @throws {DomainError} FORBIDDEN when a page asks that is none of ours */
+export function checkOrigin(
+  { origin }: Pick<Presented, 'origin'>,
+  allowedOrigins: readonly string[],
+): void {
+  if (origin !== undefined && !allowedOrigins.includes(origin)) {
+    throw new DomainError('FORBIDDEN', 'Pages of this origin may not act for who is signed in')
+  }
+}
+
 /** @throws {DomainError} FORBIDDEN unless one of our pages asks */
 export function checkPage(
   token: string,
   { face = 'http', origin, csrf }: Presented,
   allowedOrigins: readonly string[],
 ): void {
-  const isOurs = origin !== undefined && allowedOrigins.includes(origin)
-  if (origin !== undefined && !isOurs) {
-    throw new DomainError('FORBIDDEN', 'Pages of this origin may not act for who is signed in')
-  }
-  if (face === 'websocket' && !isOurs) {
+  checkOrigin({ origin }, allowedOrigins)
+  if (face === 'websocket' && origin === undefined) {
     throw new DomainError(
       'FORBIDDEN',
       'A connection by session cookie comes from a page: no Origin',

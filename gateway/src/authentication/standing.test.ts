@@ -43,7 +43,11 @@ function rig(people: Record<string, Who> = {}) {
       if (failure) throw failure
       if (!who) throw new CredentialRefused('nobody')
       const actor = createActor({ kind: 'person', ...who, credential: `jwt:${authorization}` })
-      return { actor, expiresAt, signingKey: `key of ${authorization}` }
+      return {
+        actor,
+        expiresAt,
+        signingKeys: [`thumb of ${authorization}`, `key of ${authorization}`],
+      }
     },
   ])
   const standings = createStandings({
@@ -119,6 +123,7 @@ test.each<[Concern, string[]]>([
   [{ kind: 'organization', id: OTHER }, ['a2']],
   [{ kind: 'credential', id: 'jwt:b' }, ['b']],
   [{ kind: 'signing-key', id: 'key of a2' }, ['a2']],
+  [{ kind: 'signing-key', id: 'thumb of b' }, ['b']],
   [EVERYONE, ['a', 'b', 'a2']],
   [{ kind: 'policy', id: 'authz.roles' }, []],
   [{ kind: 'person', id: newId('usr') }, []],
@@ -321,7 +326,7 @@ test('a listener that fails costs the others nothing', async () => {
 })
 
 function authenticated(who: Who): Authenticated {
-  return { actor: createActor({ kind: 'person', ...who }), expiresAt: null, signingKey: null }
+  return { actor: createActor({ kind: 'person', ...who }), expiresAt: null, signingKeys: [] }
 }
 
 function deps() {

@@ -6,7 +6,9 @@ import type { Metrics } from '@berth/platform/metrics'
 import type { Concern, Revocations } from '@berth/platform/revocations'
 import type { Actors } from './actors.ts'
 import type { Authenticate, Authenticated, Identify, Presented } from './authenticate.ts'
+import type { DeniedKeys } from './denied-keys.ts'
 import { createDependents, isConcerned } from './dependents.ts'
+import type { IssuerKeys } from './issuer-keys.ts'
 import { createRechecks } from './rechecks.ts'
 import type { Tokens } from './tokens.ts'
 import { type Watch, Watched } from './watched.ts'
@@ -58,6 +60,8 @@ export function createStandings({
   tokens,
   sessions,
   apiKeys,
+  keys,
+  denied,
   revocations,
   metrics,
   clock = systemClock,
@@ -68,6 +72,9 @@ export function createStandings({
   tokens: Pick<Tokens, 'evict'>
   sessions?: { evict(concern: Concern): void } | undefined
   apiKeys?: { evict(concern: Concern): void } | undefined
+  /** Of the issuer: one that it has withdrawn is as good as denied. */
+  keys?: Pick<IssuerKeys, 'onWithdrawn'> | undefined
+  denied?: Pick<DeniedKeys, 'evict'> | undefined
   revocations: Pick<Revocations, 'subscribe'>
   metrics: Metrics
   clock?: Clock
@@ -91,14 +98,21 @@ export function createStandings({
   }
   const opening = new Set<Concern[]>()
 
-  const end = revocations.subscribe((concern) => {
+  const endings = [
+    revocations.subscribe(take),
+    keys?.onWithdrawn((id) => take({ kind: 'signing-key', id })),
+  ]
+
+  function take(concern: Concern): void {
+    // First: the others ask by it.
+    denied?.evict(concern)
     actors.evict(concern)
     tokens.evict(concern)
     sessions?.evict(concern)
     apiKeys?.evict(concern)
     for (const heard of opening) heard.push(concern)
     for (const watched of watch.dependents.of(concern)) watched.doubt()
-  })
+  }
 
   return {
     async open(presented, log) {
@@ -114,7 +128,9 @@ export function createStandings({
         opening.delete(heard)
       }
     },
-    [Symbol.dispose]: end,
+    [Symbol.dispose]() {
+      for (const end of endings) end?.()
+    },
   }
 }
 

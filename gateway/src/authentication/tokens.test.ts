@@ -2,9 +2,12 @@ import { createActor } from '@berth/platform/actor'
 import { fakeClock } from '@berth/platform/clock'
 import { newId } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
+import { createMetrics } from '@berth/platform/metrics'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { AUDIENCE, openIssuer, type TestIssuer } from '../../test-subgraphs/issuer.ts'
 import { CredentialRefused, createIssuer } from './issuer.ts'
+import { createIssuerKeys } from './issuer-keys.ts'
+import { createKeySource } from './key-source.ts'
 import { createTokens, type Tokens } from './tokens.ts'
 
 const log = createLog({ service: 'test', instance: 'test', level: 'silent' })
@@ -19,7 +22,10 @@ beforeAll(async () => {
 afterAll(() => issuer[Symbol.asyncDispose]())
 beforeEach(() => {
   clock = fakeClock(new Date())
-  const real = createIssuer({ issuer: issuer.url, audience: AUDIENCE, clock, log })
+  const source = createKeySource({ issuer: issuer.url })
+  const metrics = createMetrics({ service: 'test' })
+  const keys = createIssuerKeys({ source, clock, log, metrics })
+  const real = createIssuer({ issuer: issuer.url, audience: AUDIENCE, keys, clock })
   verify = vi.fn((token: string) => real.verify(token))
   tokens = createTokens({ issuer: { verify } as never, clock })
 })
@@ -56,10 +62,10 @@ test.each([
   ['person', false],
 ] as const)('after a concern of the kind %s it is verified anew: %s', async (kind, isAnew) => {
   const [token, other] = [await issuer.token('user'), await issuer.token('colleague')]
-  const { credential, signingKey } = await tokens.verify(token)
+  const { credential, signingKeys } = await tokens.verify(token)
   await tokens.verify(other)
-  expect(signingKey).toBe('key-1')
-  const ids = { 'signing-key': signingKey ?? '', credential, everyone: '', person: 'usr_1' }
+  expect(signingKeys).toContain('key-1')
+  const ids = { 'signing-key': 'key-1', credential, everyone: '', person: 'usr_1' }
   tokens.evict({ kind, id: ids[kind] })
   await tokens.verify(token)
   expect(verify).toHaveBeenCalledTimes(isAnew ? 3 : 2)
@@ -111,7 +117,7 @@ test('10,000 are kept at most, the latest', async () => {
     issuer: {
       verify: async (text) => {
         n++
-        return { iss: 'i', sub: text, exp: clock.now().getTime() / 1000 + 300, signingKey: null }
+        return { iss: 'i', sub: text, exp: clock.now().getTime() / 1000 + 300, signingKeys: [] }
       },
     },
   })

@@ -13,8 +13,8 @@ export type VerifiedToken = {
   readonly expiresAt: Date
   /** Names this one token, so that it can be revoked: its `jti`, or a hash of what was signed. No secret. */
   readonly credential: string
-  /** Id of the key that signed it. */
-  readonly signingKey: string | null
+  /** What the key that signed it is known by. */
+  readonly signingKeys: readonly string[]
   /** Who presents it: the same object for the same person, so that what is kept by it is found. */
   presentedBy(person: Actor): Actor
 }
@@ -69,17 +69,17 @@ export function createTokens({
   async function verifyAnew(key: string, token: string): Promise<VerifiedToken> {
     const since = evictions
     const now = clock.now().getTime()
-    const { iss, sub, exp, jti, signingKey } = await issuer.verify(token)
+    const { iss, sub, exp, jti, signingKeys } = await issuer.verify(token)
     const verified = createVerified({
       issuer: iss,
       subject: sub,
       expiresAt: new Date(exp * 1000),
       credential: credentialOf(token, jti),
-      signingKey,
+      signingKeys,
     })
     if (since === evictions) {
       const { credential } = verified
-      const on = { person: null, organization: null, credential, signingKey }
+      const on = { person: null, organization: null, credential, signingKeys }
       keep({ key, token: verified, until: Math.min(exp * 1000, now + MAX_AGE_MS), on })
     }
     return verified

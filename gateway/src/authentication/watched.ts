@@ -50,7 +50,7 @@ export class Watched implements Standing {
     this.#log = log
     this.#now = first.actor
     this.#known = first.actor
-    this.#on = dependenceOf(first.actor, first.signingKey)
+    this.#on = dependenceOf(first.actor, first.signingKeys)
     this.#expiresAt = first.expiresAt
     this.#confirmedAt = watch.clock.now().getTime()
     watch.onOpened()
@@ -105,14 +105,14 @@ export class Watched implements Standing {
     else this.#postpone(outcome.reason)
   }
 
-  #confirm({ actor, expiresAt, signingKey }: Authenticated): void {
+  #confirm({ actor, expiresAt, signingKeys }: Authenticated): void {
     const isSame = isEqual(this.#known, actor)
     this.#confirmedAt = this.#watch.clock.now().getTime()
     this.#expiresAt = expiresAt
     if (!isSame) {
       this.#known = actor
       this.#watch.dependents.delete(this, this.#on)
-      this.#on = dependenceOf(actor, signingKey)
+      this.#on = dependenceOf(actor, signingKeys)
       this.#watch.dependents.add(this, this.#on)
     }
     this.#watch.onChecked(isSame ? 'same' : 'changed')
