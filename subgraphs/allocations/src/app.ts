@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { startAuditRelay } from '@berth/platform/audit-relay'
 import { repeat } from '@berth/platform/bell'
 import { openBus } from '@berth/platform/bus'
 import { type Clock, systemClock } from '@berth/platform/clock'
@@ -8,17 +9,20 @@ import { createCursors } from '@berth/platform/cursor'
 import { openDatabase } from '@berth/platform/database'
 import { createDialGuard } from '@berth/platform/dial-guard'
 import type { Service } from '@berth/platform/lifecycle'
+import { createLimiter } from '@berth/platform/limiter'
 import { createOneTimeTokens } from '@berth/platform/one-time-token'
 import { keepPartitions } from '@berth/platform/partitions'
 import { createPeers } from '@berth/platform/peers'
 import { createPolicyClient } from '@berth/platform/policy-client'
 import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { startRelay } from '@berth/platform/relay'
+import { createRevocations } from '@berth/platform/revocations'
 import { type SubgraphRequest, startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { PrismaClient } from '@berth/prisma/allocations'
 import type { TerminalToken } from '@berth/schema/commands/allocations'
-import { readPolicies } from '@berth/schema/commands/policy'
+import { appendAuditTrail } from '@berth/schema/commands/policy'
+import { policyByCommand } from '@berth/schema/policy-source'
 import { commandsOf } from './commands.ts'
 import type { allocationsConfig } from './config.ts'
 import { consumersOf } from './consumers.ts'
@@ -28,7 +32,9 @@ import { createSshDriver } from './driver/ssh.ts'
 import { resolvers } from './resolvers/index.ts'
 import { rules } from './rules.ts'
 import { createEntities } from './service/entities.ts'
+import { createGpuQuota } from './service/gpu-quota.ts'
 import type { Ports } from './service/ports.ts'
+import { createTerminalRate } from './service/terminal-rate.ts'
 import { createAllocationStore } from './store/allocations.ts'
 import { createLeases } from './store/leases.ts'
 import { createNodeStore } from './store/nodes.ts'
@@ -74,13 +80,11 @@ export async function openAllocations(
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const { privateJwk } = keys
   const commands = createCommandClient({ service: domain, privateJwk, peers, metrics })
-  const policy = scope.use(
-    createPolicyClient({
-      read: (input, by) => commands.call(readPolicies, input, by),
-      hints,
-      log,
-    }),
+  const source = policyByCommand(commands)
+  const revocations = scope.use(
+    createRevocations({ hints, read: source.revocations, log, metrics }),
   )
+  const policy = scope.use(createPolicyClient({ source, revocations, log, metrics }))
 
   const allocations = createAllocationStore(database)
   const upstream = createUpstream(commands)
@@ -102,8 +106,19 @@ export async function openAllocations(
     terminalUrl: config.TERMINAL_URL,
     allowedOrigins: config.BERTH_ALLOWED_ORIGINS,
     reservationSeconds,
+    policy,
+    gpuQuota: createGpuQuota(policy),
+    terminalRate: createTerminalRate({ limiter: createLimiter({ redis, metrics, log }), policy }),
   }
   startRelay({ database, domain, bus, hints, log, metrics, scope })
+  startAuditRelay({
+    database,
+    domain,
+    send: (events, commandId) => commands.call(appendAuditTrail, { events }, { commandId }),
+    log,
+    metrics,
+    scope,
+  })
   for (const [of, on] of Object.entries(consumersOf(ports))) {
     startConsumer({ bus, database, name: domain, domain: of, on, log, metrics, scope })
   }

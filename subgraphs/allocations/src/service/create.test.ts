@@ -138,6 +138,40 @@ describe('allocationCreate', () => {
   })
 })
 
+test('a rule refuses what it forbids by its facts, holds nothing, and grants the rest', async () => {
+  it.neighbours.addNode(2)
+  const told: unknown[] = []
+  it.neighbours.conditions['allocation:create'] = (facts) => {
+    told.push(facts)
+    return facts.gpuCount === 1 && facts.region === 'any'
+  }
+  const actor = memberOf()
+  const key = withKey()
+  const two = { ...input, gpuCount: 2 }
+  const refused = await service.ask(actor, CREATE, { input: two }, key)
+  expect(refused.errors?.[0]).toMatchObject({
+    message: expect.stringContaining('2 × a100-sxm4-80gb'),
+    extensions: { code: 'FORBIDDEN' },
+  })
+  expect(told).toEqual([{ gpuModel: 'a100-sxm4-80gb', gpuCount: 2, region: 'any' }])
+  const elsewhere = { ...input, region: 'eu-1' }
+  const other = await service.ask(actor, CREATE, { input: elsewhere }, withKey())
+  expect(other.errors?.[0]?.extensions.code).toBe('FORBIDDEN')
+  const { data } = await service.ask(actor, '{ allocations { nodes { id } } }')
+  expect(data.allocations.nodes).toEqual([])
+  // What was refused by a rule is no answer under the key: with fewer it is another request.
+  const id = await create(service, actor, key)
+  expect(id).toMatch(/^alc_/)
+  // What was granted is, whatever the rules are by then.
+  it.neighbours.conditions['allocation:create'] = () => false
+  expect(await create(service, actor, key)).toBe(id)
+  const anew = await service.ask(actor, CREATE, { input }, withKey())
+  expect(anew.errors?.[0]?.extensions.code).toBe('FORBIDDEN')
+  const another = await service.ask(memberOf(actor.organizationId), CREATE, { input }, key)
+  expect(another.errors?.[0]?.extensions.code, 'a key is one person’s').toBe('FORBIDDEN')
+  delete it.neighbours.conditions['allocation:create']
+})
+
 test('a person’s changes are audited with who did them; a repetition is not', async () => {
   it.neighbours.addNode(1)
   const actor = memberOf()

@@ -13,6 +13,7 @@ import { isRefusal, refusalError } from '../domain/refusal.ts'
 import type { Allocation, SshKey } from '../model.ts'
 import { insertAllocation } from '../store/allocations.ts'
 import { findSshKeys } from '../store/ssh-keys.ts'
+import { requireQuota } from './gpu-quota.ts'
 import { type Asked, causeOf, type Ports } from './ports.ts'
 
 /**
@@ -23,7 +24,7 @@ import { type Asked, causeOf, type Ports } from './ports.ts'
  * REQUESTED and the worker goes on with it.
  *
  * @throws {DomainError} BAD_INPUT without a key; NO_CAPACITY, INSUFFICIENT_CREDIT, QUOTA_EXCEEDED,
- *   FORBIDDEN when it was refused, and then nothing is held
+ *   FORBIDDEN when it was refused, and then nothing is held; FORBIDDEN when a rule forbids so much
  */
 export async function createAllocation(
   ports: Ports,
@@ -38,14 +39,39 @@ export async function createAllocation(
   }
   const organizationId = requireOrganization(asked.actor)
   const wanted = checkWanted(input)
+  // Before the transaction: both may have to ask policy. They are for what is new: what was granted once
+  // is told again by its key.
+  const isPermitted = await mayHave(ports, asked, wanted)
+  const quota = await ports.gpuQuota(organizationId)
   const { allocationId } = await ports.database.transaction((tx) =>
-    idempotent(tx.sql, asked, 'allocationCreate', wanted, () => request(tx, ports, asked, wanted)),
+    idempotent(tx.sql, asked, 'allocationCreate', wanted, async () => {
+      if (!isPermitted) throw forbidden(wanted)
+      await requireQuota(tx.sql, organizationId, wanted.gpuCount, quota)
+      return request(tx, ports, asked, wanted)
+    }),
   )
   await fault('create:committed')
   ports.wake()
   const allocation = await reserved(ports, organizationId, allocationId)
   if (isRefusal(allocation)) throw refusalError(allocation.reason, allocation.id)
   return allocation
+}
+
+/** That they may create at all was asked before: this is about what they want to. */
+async function mayHave(
+  { policy }: Ports,
+  { actor }: Asked,
+  { gpuModel, gpuCount, region }: Wanted,
+): Promise<boolean> {
+  return policy.decide(actor, 'allocation:create', { gpuModel, gpuCount, region: region ?? 'any' })
+}
+
+function forbidden({ gpuModel, gpuCount, region }: Wanted): DomainError {
+  return new DomainError(
+    'FORBIDDEN',
+    `An authorization rule forbids ${gpuCount} × ${gpuModel}${region === null ? '' : ` in ${region}`}: ` +
+      'ask for fewer or for others, or ask those who manage your organization’s policies',
+  )
 }
 
 /** The effect, in one transaction: the request with its keys, its event, its audit row. */

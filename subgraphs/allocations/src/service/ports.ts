@@ -3,12 +3,15 @@ import type { Cursors } from '@berth/platform/cursor'
 import type { Database } from '@berth/platform/database'
 import type { Keyed } from '@berth/platform/idempotency'
 import type { OneTimeTokens } from '@berth/platform/one-time-token'
+import type { PolicyClient } from '@berth/platform/policy-client'
 import type { Hints } from '@berth/platform/pubsub'
 import type { PrismaClient } from '@berth/prisma/allocations'
 import type { TerminalToken } from '@berth/schema/commands/allocations'
 import type { Cause } from '../model.ts'
 import type { AllocationStore } from '../store/allocations.ts'
 import type { TerminalStore } from '../store/terminals.ts'
+import type { GpuQuota } from './gpu-quota.ts'
+import type { TerminalRate } from './terminal-rate.ts'
 
 /** What the use cases work with; `app.ts` makes them. */
 export type Ports = {
@@ -25,6 +28,9 @@ export type Ports = {
   readonly allowedOrigins: readonly string[]
   /** How long `create` waits for the reservation. */
   readonly reservationSeconds: number
+  readonly policy: Pick<PolicyClient, 'decide'>
+  readonly gpuQuota: GpuQuota
+  readonly terminalRate: TerminalRate
 }
 
 /** Who asks, in which request and trace. */

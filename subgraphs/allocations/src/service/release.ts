@@ -39,7 +39,8 @@ export async function releaseAllocation(
           actor,
           action: 'allocation.release',
           target: id,
-          facts: { state: before.state },
+          before: { state: before.state },
+          after: { state: after.state },
         })
       }
       return { allocationId: id }

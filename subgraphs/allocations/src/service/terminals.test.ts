@@ -64,6 +64,7 @@ test('a terminal is opened once by its token, for its allocation, person and ori
     allocationId: id,
     organizationId: actor.organizationId,
     userId: actor.subject,
+    credential: null,
     origin: ORIGIN,
   })
   expect(await tokens.take(token)).toBeNull()
@@ -166,4 +167,27 @@ test('is refused to a foreign origin, a foreign organization, and a key without 
   })
   const impersonal = await service.ask(key, OPEN, { id })
   expect(impersonal.errors?.[0]?.extensions.code).toBe('FORBIDDEN')
+})
+
+test('a person opens no more terminals than policy lets them, and a colleague is not held up', async () => {
+  await using own = new AsyncDisposableStack()
+  it.neighbours.policies['ratelimit.terminal'] = { perMinute: 1, burst: 2 }
+  try {
+    // It knows nothing of a rate yet.
+    const replica = await it.open(own)
+    const actor = memberOf()
+    const id = await running(actor)
+    const open = async (by: Actor) => {
+      const { errors } = await replica.ask(by, OPEN, { id })
+      return errors?.[0]?.extensions ?? 'opened'
+    }
+    expect([await open(actor), await open(actor)]).toEqual(['opened', 'opened'])
+    expect(await open(actor)).toMatchObject({
+      code: 'RATE_LIMITED',
+      retryAfterSeconds: expect.any(Number),
+    })
+    expect(await open(memberOf(actor.organizationId))).toBe('opened')
+  } finally {
+    delete it.neighbours.policies['ratelimit.terminal']
+  }
 })

@@ -19,10 +19,10 @@ const TOKEN_SECONDS = 60
  * Idempotency-Key: a token is told once and kept nowhere, so that no repetition could be answered.
  *
  * @throws {DomainError} NOT_FOUND, CONFLICT when it does not run, BAD_INPUT on a foreign origin or
- *   with a key
+ *   with a key, RATE_LIMITED
  */
 export async function createTerminalSession(
-  { database, allocations, tokens, clock, terminalUrl, allowedOrigins }: Ports,
+  { database, allocations, tokens, clock, terminalUrl, allowedOrigins, terminalRate }: Ports,
   asked: Asked,
   input: { allocationId: string; origin?: string | null },
 ): Promise<{ terminalSession: TerminalSession; token: string }> {
@@ -36,6 +36,7 @@ export async function createTerminalSession(
   const allocation = await allocations.find(organizationId, allocationId)
   if (!allocation) throw notFound(allocationId)
   runningLogin(allocation)
+  await terminalRate(actor)
 
   const id = newId('tms')
   const now = clock.now()
@@ -63,7 +64,8 @@ export async function createTerminalSession(
       facts: { allocationId, origin },
     })
   })
-  const record = { terminalSessionId: id, allocationId, organizationId, userId, origin }
+  const credential = actor.credential ?? null
+  const record = { terminalSessionId: id, allocationId, organizationId, userId, credential, origin }
   const token = await tokens.mint(record, TOKEN_SECONDS).catch((cause: unknown) => {
     throw new DomainError('UNAVAILABLE', 'Terminals cannot be opened now: try again', { cause })
   })

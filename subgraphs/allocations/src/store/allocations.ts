@@ -105,6 +105,26 @@ export function createAllocationStore(database: Database<PrismaClient>): Allocat
   }
 }
 
+/** Held to the end of the transaction: an organization asks for more GPUs one request at a time. */
+export async function lockHeldGpus(sql: Sql, organizationId: Id<'org'>): Promise<void> {
+  await sql.query(
+    `SELECT pg_advisory_xact_lock(
+       hashtextextended(concat_ws(E'\\x1f', current_schema(), 'held gpus', $1::text), 0)
+     )`,
+    [organizationId],
+  )
+}
+
+/** What it holds or has asked for, until it is given back. */
+export async function countHeldGpus(sql: Sql, organizationId: Id<'org'>): Promise<number> {
+  const [row] = await sql.query<{ count: number }>(
+    `SELECT coalesce(sum(gpu_count), 0)::int AS count FROM allocations
+     WHERE organization_id = $1::uuid AND state NOT IN ('RELEASED', 'FAILED')`,
+    [idToUuid(organizationId)],
+  )
+  return row?.count ?? 0
+}
+
 /** Writes a new allocation with the keys to install, and tells of it, in the caller's transaction. */
 export async function insertAllocation(
   sql: Sql,

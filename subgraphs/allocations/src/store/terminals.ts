@@ -3,7 +3,9 @@ import { type Id, idToUuid, uuidToId } from '@berth/platform/ids'
 import type { PrismaClient } from '@berth/prisma/allocations'
 import type { TerminalToken } from '@berth/schema/commands/allocations'
 
-export type StoredSession = Omit<TerminalToken, 'origin'> & { readonly closedAt: Date | null }
+export type StoredSession = Omit<TerminalToken, 'origin' | 'credential'> & {
+  readonly closedAt: Date | null
+}
 
 export type TerminalStore = {
   find(id: Id<'tms'>): Promise<StoredSession | null>

@@ -67,6 +67,9 @@ export async function openHarness(scope: AsyncDisposableStack) {
     terminalUrl: 'ws://terminal.test',
     allowedOrigins: ['https://console.test'],
     reservationSeconds: 0,
+    policy: { decide: () => true },
+    gpuQuota: async () => 1_000,
+    terminalRate: async () => undefined,
   }
 
   /** A worker as another replica has it. */

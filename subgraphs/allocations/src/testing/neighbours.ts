@@ -9,12 +9,11 @@ import { startHttp } from '@berth/platform/http'
 import { type Id, newId } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
-import { ROLES_POLICY } from '@berth/platform/policy-roles'
 import type { TestKeys } from '@berth/platform/test-kit/index'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { placeHold, voidHold } from '@berth/schema/commands/billing'
 import { bindSlots, holdSlots, releaseSlots } from '@berth/schema/commands/inventory'
-import { readPolicies } from '@berth/schema/commands/policy'
+import { policyHandlers } from '@berth/schema/testing/policy'
 
 type Slot = {
   readonly slotId: Id<'slt'>
@@ -34,6 +33,10 @@ export type Neighbours = AsyncDisposable & {
   /** By allocation. */
   readonly holds: Map<Id<'alc'>, { holdId: Id<'hld'>; state: 'PLACED' | 'VOIDED' }>
   readonly roles: Record<string, string[]>
+  /** The values of policies, by key. */
+  readonly policies: Record<string, number | Record<string, number>>
+  /** By action, what decides beside the roles. */
+  readonly conditions: Record<string, (facts: Record<string, unknown>) => boolean>
   /** Adds a node with free slots. */
   addNode(slots: number): Id<'nod'>
   slotsOf(allocationId: Id<'alc'>): Slot[]
@@ -56,6 +59,8 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
       member: ['allocation:*', 'terminal:open', 'sshkey:manage'],
       viewer: ['allocation:read'],
     },
+    policies: {},
+    conditions: {},
     hasCredit: true,
     asked: [],
     interfere: null,
@@ -170,14 +175,16 @@ export async function startNeighbours(keys: TestKeys): Promise<Neighbours> {
       }),
     ),
   ]
-  const policy = [
-    handleCommand(readPolicies, async () => ({
-      values: [{ key: ROLES_POLICY, version: 1, value: neighbours.roles }],
-    })),
-  ]
   await serve('inventory', inventory)
   await serve('billing', billing)
-  await serve('policy', policy)
+  await serve(
+    'policy',
+    policyHandlers(
+      () => neighbours.roles,
+      () => neighbours.policies,
+      () => neighbours.conditions,
+    ),
+  )
   return neighbours
 
   async function serve(service: string, handlers: CommandHandler[]): Promise<void> {
