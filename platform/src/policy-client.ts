@@ -1,161 +1,241 @@
-import type { z } from 'zod'
-import type { Actor } from './actor.ts'
+import { covers } from './action-pattern.ts'
+import type { Actor, ActorKind } from './actor.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { CallOptions } from './commands.ts'
-import { DomainError } from './errors.ts'
+import type { Id } from './ids.ts'
 import { newUuid } from './ids.ts'
 import type { Log } from './log.ts'
-import { createLru } from './lru.ts'
-import { ROLES_POLICY, RolesPolicy } from './policy-roles.ts'
-import { type Hints, policyInvalidateChannel } from './pubsub.ts'
+import type { Metrics } from './metrics.ts'
+import { createPolicyAsk } from './policy-ask.ts'
+import { createPolicyCache, SURE_MS } from './policy-cache.ts'
+import { staleSecondsOf, VALUE_STALE_SECONDS } from './policy-classes.ts'
+import { createPolicyEvictions } from './policy-evictions.ts'
+import { policyConcern } from './pubsub.ts'
+import type { Revocations } from './revocations.ts'
 
-/** Whose policies: an organization's over the platform's, or the platform's alone. */
-export type PolicyScope = { organizationId?: string | null }
+/** Whose policies: a person's in an organization, an organization's, or the platform's alone. */
+export type PolicyScope = { organizationId?: string | null; userId?: string | null }
+
+/** What a single case is like, by the names that its action declares. */
+export type Facts = Readonly<Record<string, string | number | boolean>>
 
 export type PolicyClient = {
   /**
-   * Whether the policies grant the actor this action, such as `allocation:create`. An API key is
-   * granted what its roles grant, within its scopes.
+   * Whether the policies grant the actor this action, such as `allocation:create`; at once when it
+   * is known of those like them. An API key is granted what its roles grant, within its scopes. An
+   * action that depends on facts passes: whoever has them asks `decide`.
    *
-   * @throws {DomainError} UNAVAILABLE when policy cannot be asked and nothing recent is known: that
-   *   is no grant, and no refusal that a client would take for final
+   * @throws {DomainError} UNAVAILABLE, as a rejection, when policy cannot be asked and nothing
+   *   recent is known: that is no grant, and no refusal that a client would take for final
    */
-  can(actor: Actor, action: string): Promise<boolean>
+  can(actor: Actor, action: string): boolean | Promise<boolean>
+  /** The same, for a case of which these facts hold. */
+  decide(actor: Actor, action: string, facts: Facts): boolean | Promise<boolean>
   /**
-   * The value of a policy as it holds in the scope; undefined when it has none.
+   * The value of a policy as it holds in the scope, at once when it is known, else a promise of it;
+   * undefined when it has none.
    *
-   * @throws {DomainError} UNAVAILABLE when policy cannot be asked and nothing recent is known
+   * @throws {DomainError} UNAVAILABLE, as a rejection, when policy cannot be asked and nothing
+   *   recent is known
    */
-  value(key: string, scope?: PolicyScope): Promise<unknown>
+  value(key: string, scope?: PolicyScope): unknown
+  /**
+   * What is known of this policy is asked for again before it is used: everywhere, or in this
+   * organization. Those under `authz.` decide of grants.
+   */
+  invalidate(key: string, organizationId?: string): void
+  invalidateAll(): void
 }
 
-/**
- * Asks for the values of policies as they hold in an organization, or on the platform when none is
- * named: a command of policy's, or in policy itself what answers it. A key without a value is left
- * out of the answer.
- */
-export type PolicyRead = (
-  input: { keys: string[]; organizationId?: string },
-  options: CallOptions,
-) => Promise<{ values: readonly { key: string; value: unknown }[] }>
+/** Whom a decision is about: nobody in particular, so that it holds for all like them. */
+export type PolicyAuthority = {
+  kind: ActorKind
+  organizationId: Id<'org'> | null
+  roles: string[]
+}
 
-type Entry = { value: unknown; readAt: number; evictions: number; misses: number }
+/** Policy itself: its commands, or within policy what answers them, from what is committed. */
+export type PolicySource = {
+  /** A key without a value is left out. */
+  values(
+    input: { keys: string[]; organizationId?: string; userId?: string },
+    options: CallOptions,
+  ): Promise<{ values: readonly { key: string; value: unknown }[] }>
+  /** All that is granted, and what depends on facts. */
+  grants(
+    authority: PolicyAuthority,
+    options: CallOptions,
+  ): Promise<{ granted: readonly string[]; dependent: readonly string[] }>
+  decide(
+    input: PolicyAuthority & {
+      action: string
+      facts: { name: string; value: string | number | boolean }[]
+    },
+    options: CallOptions,
+  ): Promise<{ isGranted: boolean }>
+}
 
-const STALE_SECONDS = 300
+type Grants = { granted: ReadonlySet<string>; dependent: ReadonlySet<string> }
+
+const CACHED_AUTHORITIES = 10_000
 const CACHED_VALUES = 10_000
-const READ_TIMEOUT_MS = 1_000
-const RETRY_SECONDS = 1
+/** What all grants depend on: `authz.` and any name. */
+const AUTHZ = 'authz'
+/** A policy's key and the organization, as `policyConcern` joins them. */
+const IN_ORGANIZATION = /^(.+)\.(org_[0-9a-z]{26})$/
 
 /**
- * Policies, cached. A change evicts at once; a lost message is healed when the value is
- * `maxAgeSeconds` old and read again. While policy is out of reach, what was not evicted serves on
- * for five minutes.
+ * Policies, kept for a minute at most while the feed of changes says that they hold. A change evicts
+ * at once; a lost message is healed by the feed's poll, or after 3 s when there is no feed either.
  */
 export function createPolicyClient({
-  read,
-  hints,
+  source,
+  revocations,
   log,
+  metrics,
   clock = systemClock,
-  maxAgeSeconds = 2,
 }: {
-  read: PolicyRead
-  hints: Pick<Hints, 'subscribe'>
+  source: PolicySource
+  revocations: Pick<Revocations, 'subscribe' | 'completeAt'>
   log: Log
+  metrics: Metrics
   clock?: Clock
-  maxAgeSeconds?: number
 }): PolicyClient & Disposable {
-  const cache = createLru<string, Entry>(CACHED_VALUES)
-  const reads = new Map<string, Promise<unknown>>()
-  // Counted per policy: what was read before an eviction must not be taken for current after it.
-  const evictions = new Map<string, number>()
-  let misses = 0
-  let retryAt = 0
-  const channel = policyInvalidateChannel('*')
-  const prefix = channel.slice(0, -1)
-  const end = hints.subscribe(channel, (_text, from) => {
-    if (from === null) misses++
-    else evict(from.slice(prefix.length))
-  })
-  return { can, value, [Symbol.dispose]: end }
+  const invalidations = metrics.counter(
+    'berth_policy_invalidations_total',
+    'Evictions of what is known of policy, by a key or of all of it',
+  )
+  const evictions = createPolicyEvictions()
+  const completeAt = () => revocations.completeAt
+  const isHeard = () => clock.now().getTime() < completeAt() + SURE_MS
+  const ask = createPolicyAsk({ isHeard, clock, log })
+  const caching = { evictions, completeAt, ask, metrics, clock }
+  const grants = createPolicyCache<Grants>({ ...caching, of: 'grants', max: CACHED_AUTHORITIES })
+  const values = createPolicyCache<unknown>({ ...caching, of: 'values', max: CACHED_VALUES })
+  metrics.gauge(
+    'berth_policy_age_seconds',
+    'Since the oldest that is kept of policy was last known to hold',
+    [],
+    () => {
+      const now = clock.now().getTime()
+      return (now - Math.min(grants.oldest() ?? now, values.oldest() ?? now)) / 1_000
+    },
+  )
+  // Verified assertions give the same actor again and again.
+  const slots = new WeakMap<Actor, string>()
 
-  async function can(actor: Actor, action: string): Promise<boolean> {
-    // No value could grant anything to who has no role: the anonymous are told to sign in also
-    // while policy is away.
-    if (actor.roles.length === 0) return false
-    // The platform's, never an organization's: read and held once and not per tenant.
-    const roles = RolesPolicy.safeParse((await value(ROLES_POLICY)) ?? {})
-    if (roles.success) return isGranted(roles.data, actor, action)
-    log.error({ err: roles.error, action }, `denied: ${ROLES_POLICY} is malformed`)
-    return false
+  const end = revocations.subscribe(({ kind, id }) => {
+    if (kind === 'everyone') invalidateAll()
+    else if (kind !== 'policy') return
+    // Messages may have been lost: the feed finds out which, and tells them.
+    else if (id === '*') evictions.doubtAll()
+    else {
+      const [, key = id, organizationId] = IN_ORGANIZATION.exec(id) ?? []
+      invalidate(key, organizationId)
+    }
+  })
+  return { can, decide, value, invalidate, invalidateAll, [Symbol.dispose]: end }
+
+  function can(actor: Actor, action: string): boolean | Promise<boolean> {
+    if (!isInScope(actor, action)) return false
+    const known = grants.known(slotOf(actor))
+    if (known) return isGranted(known.value, action)
+    return grantsOf(actor, action).then((it) => it !== null && isGranted(it, action))
   }
 
-  async function value(key: string, { organizationId }: PolicyScope = {}): Promise<unknown> {
-    const slot = `${organizationId ?? ''} ${key}`
-    const entry = cache.get(slot)
-    const current = entry?.evictions === (evictions.get(key) ?? 0) ? entry : undefined
-    const now = clock.now().getTime()
-    const isFresh =
-      current && current.misses === misses && now < current.readAt + maxAgeSeconds * 1000
-    if (isFresh) return current.value
+  function decide(actor: Actor, action: string, facts: Facts): boolean | Promise<boolean> {
+    if (!isInScope(actor, action)) return false
+    const known = grants.known(slotOf(actor))
+    if (known && !known.value.dependent.has(action)) return known.value.granted.has(action)
+    return decideLater(actor, action, facts)
+  }
+
+  async function decideLater(actor: Actor, action: string, facts: Facts): Promise<boolean> {
+    const known = await grantsOf(actor, action)
+    if (!known?.dependent.has(action)) return known?.granted.has(action) ?? false
+    const listed = Object.entries(facts).map(([name, it]) => ({ name, value: it }))
+    const { isGranted } = await ask((timeoutMs) =>
+      source.decide({ ...authorityOf(actor), action, facts: listed }, callOptions(timeoutMs)),
+    )
+    return isGranted
+  }
+
+  /** @returns null for the anonymous while nothing is known: they are told to sign in */
+  async function grantsOf(actor: Actor, action: string): Promise<Grants | null> {
     try {
-      if (now < retryAt) throw new DomainError('UNAVAILABLE', 'The policies cannot be read now')
-      return await readOnce(slot, key, organizationId ?? null)
+      return await grants.read({
+        slot: slotOf(actor),
+        keys: keysOf(AUTHZ, actor.organizationId),
+        staleSeconds: staleSecondsOf(action),
+        async from(timeoutMs) {
+          const read = await source.grants(authorityOf(actor), callOptions(timeoutMs))
+          return { granted: new Set(read.granted), dependent: new Set(read.dependent) }
+        },
+      })
     } catch (error) {
-      if (current && now < current.readAt + STALE_SECONDS * 1000) return current.value
+      if (actor.kind === 'anonymous') return null
       throw error
     }
   }
 
-  /** Those who ask for the same at the same time share one read, but none that an eviction outran. */
-  function readOnce(slot: string, key: string, organizationId: string | null): Promise<unknown> {
-    const since = evictions.get(key) ?? 0
-    const flight = `${since} ${misses} ${slot}`
-    const running = reads.get(flight)
-    if (running) return running
-    const started = readInto(slot, key, organizationId, since, misses).finally(() =>
-      reads.delete(flight),
-    )
-    reads.set(flight, started)
-    return started
-  }
-
-  async function readInto(
-    slot: string,
-    key: string,
-    organizationId: string | null,
-    since: number,
-    missesBefore: number,
-  ): Promise<unknown> {
-    const readAt = clock.now().getTime()
-    try {
-      const { values } = await read(
-        { keys: [key], ...(organizationId ? { organizationId } : {}) },
-        { commandId: newUuid(), timeoutMs: READ_TIMEOUT_MS },
-      )
-      const found = values.find((it) => it.key === key)?.value
-      cache.set(slot, { value: found, readAt, evictions: since, misses: missesBefore })
-      return found
-    } catch (cause) {
-      retryAt = clock.now().getTime() + RETRY_SECONDS * 1000
-      log.warn({ err: cause, policy: key }, 'a policy could not be read')
-      throw new DomainError('UNAVAILABLE', 'The policies cannot be read now', { cause })
+  function value(key: string, { organizationId, userId }: PolicyScope = {}): unknown {
+    const slot = `${organizationId ?? ''} ${userId ?? ''} ${key}`
+    const known = values.known(slot)
+    if (known) return known.value
+    const input = {
+      keys: [key],
+      ...(organizationId ? { organizationId } : {}),
+      ...(userId ? { userId } : {}),
     }
+    return values.read({
+      slot,
+      keys: keysOf(key, organizationId),
+      staleSeconds: VALUE_STALE_SECONDS,
+      async from(timeoutMs) {
+        const read = await source.values(input, callOptions(timeoutMs))
+        return read.values.find((it) => it.key === key)?.value
+      },
+    })
   }
 
-  function evict(key: string): void {
-    evictions.set(key, (evictions.get(key) ?? 0) + 1)
+  function invalidate(key: string, organizationId?: string): void {
+    invalidations.inc()
+    evictions.evict(policyConcern(key, organizationId))
+    if (key.startsWith(`${AUTHZ}.`)) evictions.evict(policyConcern(AUTHZ, organizationId))
+  }
+
+  function invalidateAll(): void {
+    invalidations.inc()
+    evictions.evictAll()
+  }
+
+  function slotOf(actor: Actor): string {
+    const known = slots.get(actor)
+    if (known) return known
+    const slot = JSON.stringify(authorityOf(actor))
+    slots.set(actor, slot)
+    return slot
   }
 }
 
-function isGranted(granted: z.output<typeof RolesPolicy>, actor: Actor, action: string): boolean {
-  const byRole = actor.roles.some((role) =>
-    (Object.hasOwn(granted, role) ? (granted[role] ?? []) : []).some((it) => covers(it, action)),
-  )
-  return byRole && (actor.kind !== 'api-key' || actor.scopes.some((it) => covers(it, action)))
+/** A change for all, and one in the organization, are changes of what holds there. */
+function keysOf(key: string, organizationId: string | null | undefined): string[] {
+  return organizationId ? [key, policyConcern(key, organizationId)] : [key]
 }
 
-/** `*` covers every action, `allocation:*` those on allocations, any other pattern itself. */
-function covers(pattern: string, action: string): boolean {
-  if (pattern === '*' || pattern === action) return true
-  return pattern.endsWith(':*') && action.startsWith(pattern.slice(0, -1))
+function authorityOf({ kind, organizationId, roles }: Actor): PolicyAuthority {
+  return { kind, organizationId, roles: [...roles] }
+}
+
+/** A key's scopes are its own, and no policy widens them. */
+function isInScope({ kind, scopes }: Actor, action: string): boolean {
+  return kind !== 'api-key' || scopes.some((it) => covers(it, action))
+}
+
+function isGranted({ granted, dependent }: Grants, action: string): boolean {
+  return granted.has(action) || dependent.has(action)
+}
+
+function callOptions(timeoutMs: number): CallOptions {
+  return { commandId: newUuid(), timeoutMs }
 }

@@ -224,6 +224,22 @@ test('while policy is away it keeps asking, and its age says so; then all is tol
   await until(async () => expect(await it.age()).toBe(0))
 })
 
+test('it is complete up to when it was asked, and not before the last page has been told', async () => {
+  await using it = await rig({ pollMs: 50 })
+  await it.ready()
+  const before = it.clock.now().getTime()
+  await until(() => expect(it.feed.completeAt).toBe(before))
+  const whenTold = new Set<number>()
+  it.policy.isDown = true
+  it.clock.advance(7)
+  it.feed.subscribe(() => whenTold.add(it.feed.completeAt))
+  it.policy.append(...numbers(35).map(person))
+  it.policy.isDown = false
+  await until(() => expect(it.feed.completeAt).toBe(before + 7_000))
+  expect(it.told).toHaveLength(35)
+  expect([...whenTold]).toEqual([before])
+})
+
 test('a change of policies is told by its key, and of any when messages may be lost', async () => {
   await using it = await rig()
   await it.ready()

@@ -8,8 +8,9 @@ import { type Hints, policyInvalidateChannel, revocationChannel } from './pubsub
  * What a change of authority concerns. Whoever depends on it finds out again who asks and what they
  * may do: a concern says that something changed, and not what.
  *
- * `id` is the person's or the organization's id, the credential's as in `actor.credential`, the key
- * id of those who sign tokens, the key of a policy (`*`: any of them); '' for everyone.
+ * `id` is the person's or the organization's id, the credential's as in `actor.credential`, the `kid` or
+ * thumbprint of a key that signs tokens (or `refresh:…`: all are fetched anew), the key of a policy,
+ * with `.org_…` when it changed in one organization (`*`: any of them, anywhere); '' for everyone.
  */
 export type Concern = {
   readonly kind: 'person' | 'organization' | 'credential' | 'signing-key' | 'policy' | 'everyone'
@@ -33,6 +34,11 @@ export type Revocations = Disposable & {
    * @returns what ends it
    */
   subscribe(listener: (concern: Concern) => void): () => void
+  /**
+   * Everything that was committed before this moment has been told, in milliseconds of the clock;
+   * -Infinity before the first answer.
+   */
+  readonly completeAt: number
 }
 
 const EVERYONE: Concern = { kind: 'everyone', id: '' }
@@ -71,7 +77,8 @@ export function createRevocations({
   )
   const listeners = new Set<(concern: Concern) => void>()
   let after: number | null = null
-  let readAt = clock.now().getTime()
+  const startedAt = clock.now().getTime()
+  let completeAt = Number.NEGATIVE_INFINITY
   let isReading = false
   let isStale = false
   let isFailing = false
@@ -95,6 +102,9 @@ export function createRevocations({
       const own = (concern: Concern) => listener(concern)
       listeners.add(own)
       return () => void listeners.delete(own)
+    },
+    get completeAt() {
+      return completeAt
     },
     [Symbol.dispose]() {
       isEnded = true
@@ -128,7 +138,7 @@ export function createRevocations({
       isFailing = true
     }
     isReading = false
-    age.set((clock.now().getTime() - readAt) / 1_000)
+    age.set((clock.now().getTime() - Math.max(startedAt, completeAt)) / 1_000)
     // Jittered: many gateways must not ask at the same moment for ever.
     if (!isEnded) timer = setTimeout(() => void catchUp(), pollMs * (0.6 + 0.4 * Math.random()))
   }
@@ -143,7 +153,6 @@ export function createRevocations({
       `no answer within ${READ_TIMEOUT_MS} ms`,
     )
     if (isEnded) return false
-    readAt = askedAt
     if (isFailing) log.info('changes of authority can be read again')
     isFailing = false
     // Backwards: its database was restored, and what was told since is told again under new numbers.
@@ -151,11 +160,14 @@ export function createRevocations({
       if (asked !== null)
         log.warn({ asked, version }, 'changes of authority were lost: of everyone')
       tellAll([EVERYONE], version, asked === null ? 'start' : 'reset')
+      completeAt = askedAt
       return false
     }
     // Messages may have told some of these while they were read.
     const known = after ?? asked
     if (version > known) tellAll(concerns.slice(known - asked), version, 'poll')
+    // A page may be full: only one that tells nothing says that there is no more.
+    if (concerns.length === 0) completeAt = askedAt
     return concerns.length > 0
   }
 

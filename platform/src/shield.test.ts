@@ -6,6 +6,7 @@ import { newId } from './ids.ts'
 import {
   allow,
   and,
+  contextRule,
   deny,
   hasRole,
   inOrganization,
@@ -139,9 +140,9 @@ test('a query for __typename alone loads an entity past every rule: the service 
   expect(loads).toHaveBeenCalledOnce()
 })
 
-test('two contextual rules cannot share a name, under which shield keeps the answer', () => {
-  const first = rule('mayRead', { cache: 'contextual' })(() => true)
-  const second = rule('mayRead', { cache: 'contextual' })(() => false)
+test('two rules cannot share a name', () => {
+  const first = contextRule('mayRead', () => true)
+  const second = contextRule('mayRead', () => false)
   expect(() => guarded({ Query: { open: first, closed: second } })).toThrow(
     /two rules are named mayRead/,
   )
@@ -156,9 +157,7 @@ test('two contextual rules cannot share a name, under which shield keeps the ans
 
 test('a contextual answer does not outlive its context', async () => {
   const asked = vi.fn(({ actor }: Context) => actor === operator)
-  const cached = rule('isOne', { cache: 'contextual' })((_p, _a, context: Context) =>
-    asked(context),
-  )
+  const cached = contextRule<Context>('isOne', asked)
   const schema = guarded({ Query: { open: cached } })
   expect((await ask('{ a: open b: open }', { actor: operator }, schema)).codes).toEqual([])
   expect(asked).toHaveBeenCalledOnce()
