@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createActor } from './actor.ts'
 import { appendAudit } from './audit.ts'
 import { type Database, openDatabase } from './database.ts'
-import { deriveUuid, newId, newUuid, timeOfUuid } from './ids.ts'
+import { deriveUuid, idToUuid, newId, newUuid, timeOfUuid } from './ids.ts'
 import { createLog } from './log.ts'
 import { ensurePartitions, keepPartitions } from './partitions.ts'
 import { type TestDatabase, testDatabase } from './test-kit/index.ts'
@@ -47,6 +47,27 @@ test('who did what is kept, at the time of its id, as the change itself is', asy
   })
   await expect(undone).rejects.toThrow('undone')
   expect(await database.prisma.auditEvent.count({ where: { action: 'policy.undone' } })).toBe(0)
+})
+
+test('an organization is not told where else who acted there belongs, nor as what', async () => {
+  const own = newId('org')
+  const operator = createActor({
+    kind: 'person',
+    subject: newId('usr'),
+    organizationId: own,
+    roles: ['owner', 'platform:operator'],
+    credential: newId('ses'),
+  })
+  const claimsOf = async (organizationId: string | null) => {
+    const id = await appendAudit(database.sql, { ...record, organizationId, actor: operator })
+    return (await database.prisma.auditEvent.findFirst({ where: { id } }))?.actor
+  }
+  const { subject: sub, credential: cred } = operator
+  const who = { kind: 'person', authority: 'PERSON', sub, cred, scopes: [] }
+  expect(await claimsOf(newUuid())).toEqual({ ...who, roles: ['platform:operator'] })
+  const whole = { ...who, org: own, roles: ['owner', 'platform:operator'] }
+  expect(await claimsOf(idToUuid(own))).toEqual(whole)
+  expect(await claimsOf(null), 'the platform is').toEqual(whole)
 })
 
 test('a retry under a derived id is one record, also in another month’s partition', async () => {
