@@ -7,6 +7,8 @@ export const terminalConfig = {
   ...serviceConfig,
   /** Origins of the pages that may open terminals, such as https://console.example.com. */
   BERTH_ALLOWED_ORIGINS: list,
+  /** CIDRs of the proxies before the terminals, whose `X-Forwarded-For` is believed. */
+  BERTH_TRUSTED_PROXIES: list,
   /** Of this process: beyond it new sessions are shed. One may take 4 MiB while its client stalls. */
   BERTH_TERMINAL_MAX_SESSIONS: positive.default(300),
   BERTH_TERMINAL_MAX_SESSIONS_PER_USER: positive.default(16),

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
-import type { IncomingMessage, Server } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { DomainError, toHttp } from '@berth/platform/errors'
+import type { HttpServer } from '@berth/platform/http'
 import { newUuid } from '@berth/platform/ids'
 import type { Log } from '@berth/platform/log'
 import { type WebSocket, WebSocketServer } from 'ws'
@@ -27,13 +28,13 @@ export type TerminalSocket = {
  * Origin; the token never stands in the URL, which would be logged on the way.
  */
 export function serveTerminals({
-  server,
+  http: { server, clientAddress },
   terminals,
   allowedOrigins,
   maxSockets,
   log,
 }: {
-  server: Server
+  http: Pick<HttpServer, 'server' | 'clientAddress'>
   terminals: Terminals
   allowedOrigins: readonly string[]
   maxSockets: number
@@ -86,7 +87,7 @@ export function serveTerminals({
     const token = offered.find((it) => it.startsWith(TOKEN_SUBPROTOCOL))
     const client: Client = {
       origin: origin ?? null,
-      address: request.socket.remoteAddress ?? 'unknown',
+      address: clientAddress(request),
       requestId,
     }
     return { client, offeredToken: token?.slice(TOKEN_SUBPROTOCOL.length) ?? null }

@@ -5,6 +5,7 @@ import type { TerminalToken } from '@berth/schema/commands/allocations'
 import type { OpenRequest, ResumeRequest } from './protocol.ts'
 import type { Attachment, EndReason, Link, Shell } from './session.ts'
 import type { Sessions } from './sessions.ts'
+import type { Standing, Standings } from './standings.ts'
 
 /** Whoever connects, as the transport saw it. */
 export type Client = {
@@ -35,6 +36,7 @@ export type TerminalsPorts = {
   admit(client: Client): Promise<void>
   /** @returns null when the token is unknown or spent; throws when that cannot be known */
   takeToken(token: string): Promise<TerminalToken | null>
+  readonly standings: Pick<Standings, 'open'>
   openShell(
     token: TerminalToken,
     terminal: { columns: number; rows: number; term: string },
@@ -83,17 +85,23 @@ export function createTerminals({
     place.claim({ sessionId: token.terminalSessionId, ...token })
     const stop = opening.startTimer()
     let shell: Shell | null = null
+    let standing: Standing | null = null
     try {
+      standing = await ports.standings.open(token)
       shell = await ports.openShell(token, request, client.requestId)
       const { session, attachment } = place.start(shell, link)
       stop()
       log.info(describe(token, client), 'terminal session opened')
+      void standing.revoked.then((error) => session.end('REVOKED', error))
+      const watched = standing
       void session.ended.then((reason) => {
+        watched[Symbol.dispose]()
         log.info({ ...describe(token, client), reason }, 'terminal session ended')
         tell(token, reason)
       })
       return attachment
     } catch (error) {
+      standing?.[Symbol.dispose]()
       shell?.close()
       tell(token, 'ERROR')
       throw error

@@ -7,13 +7,14 @@ import { newId } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { createMetrics, type Metrics } from '@berth/platform/metrics'
 import { createOneTimeTokens, type OneTimeTokens } from '@berth/platform/one-time-token'
-import { closeRedis, openRedis } from '@berth/platform/redis'
+import { closeRedis, createHints, openRedis, revocationChannel } from '@berth/platform/pubsub'
+import { type Concern, revocationMessage } from '@berth/platform/revocations'
 import type { SshConnection } from '@berth/platform/ssh'
 import { signSshCertificate } from '@berth/platform/ssh-certificate'
 import { testKeys, testRedis } from '@berth/platform/test-kit/index'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import * as allocations from '@berth/schema/commands/allocations'
-import { signCertificate } from '@berth/schema/commands/policy'
+import * as policy from '@berth/schema/commands/policy'
 import { openTerminals } from '@berth/terminal/app'
 import { terminalConfig } from '@berth/terminal/config'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -39,6 +40,11 @@ const allocationId = newId('alc')
 const organizationId = newId('org')
 /** Sessions whose allocation has stopped meanwhile. */
 const stopped = new Set<string>()
+/** What has changed of people's authority, and who may not go on by it; policy may be away. */
+const concerns: Concern[] = []
+const standings = new Map<string, 'SIGNED_OUT' | 'SHUT_OUT'>()
+let isPolicyAway = false
+let hint: (text: string) => Promise<void>
 
 beforeAll(async () => {
   node = shared.adopt(await openTestNode(), (it) => it.remove())
@@ -52,6 +58,8 @@ beforeAll(async () => {
   redisUrl = shared.use(await testRedis()).url
   keysDir = shared.use(testKeys(['terminal', 'allocations', 'policy'])).dir
   const redis = shared.adopt(openRedis(redisUrl, silent), closeRedis)
+  const hints = shared.adopt(createHints(redis, silent), (it) => it.close())
+  hint = (text) => hints.publish(revocationChannel(), text)
   tokens = createOneTimeTokens({
     redis,
     purpose: 'terminal',
@@ -89,7 +97,19 @@ async function standIn(service: 'allocations' | 'policy'): Promise<string> {
       }),
     ],
     policy: [
-      handleCommand(signCertificate, async ({ publicKey, principal, ttlSeconds }) => {
+      handleCommand(policy.readStanding, async ({ userId }) => {
+        if (isPolicyAway) throw new DomainError('UNAVAILABLE', 'It is away.')
+        const standing = standings.get(userId)
+        if (standing) return { standing, roles: [] }
+        return { standing: 'GOOD' as const, roles: ['member'] }
+      }),
+      handleCommand(policy.readGrants, async () => ({ granted: ['terminal:open'], dependent: [] })),
+      handleCommand(policy.readRevocations, async ({ after }) => ({
+        version: concerns.length,
+        concerns: after === null ? [] : concerns.slice(after),
+        isComplete: true,
+      })),
+      handleCommand(policy.signCertificate, async ({ publicKey, principal, ttlSeconds }) => {
         const expiresAt = new Date(Date.now() + ttlSeconds * 1_000)
         const certificate = signSshCertificate({
           caPrivateKey: node.authorities.user,
@@ -157,6 +177,7 @@ async function mint(change: Partial<allocations.TerminalToken> = {}) {
     allocationId,
     organizationId,
     userId: newId('usr'),
+    credential: null,
     origin: null,
     ...change,
   }
@@ -164,9 +185,16 @@ async function mint(change: Partial<allocations.TerminalToken> = {}) {
 }
 
 async function openShell(options: Partial<TerminalOptions> = {}) {
-  const { token, terminalSessionId } = await mint()
+  const { token, terminalSessionId, userId } = await mint()
   const terminal = await openTerminal({ url, token, ...options })
-  return { terminal, terminalSessionId }
+  return { terminal, terminalSessionId, userId }
+}
+
+/** As policy tells of it; the poll alone where the message is lost. */
+async function change(concern: Concern, { isLost = false } = {}): Promise<void> {
+  const after = concerns.length
+  concerns.push(concern)
+  if (!isLost) await hint(revocationMessage({ after, version: after + 1, concerns: [concern] }))
 }
 
 const metric = async (name: string, labels: Record<string, string> = {}) => {
@@ -291,6 +319,62 @@ describe('the token', () => {
   test('of another allocation than the one that is opened gets no shell, and no reason', async () => {
     const { token } = await mint({ allocationId: newId('alc') })
     await expect(openTerminal({ url, token })).rejects.toMatchObject({ code: 'INTERNAL' })
+  })
+})
+
+describe('whoever may not go on', () => {
+  afterEach(() => {
+    isPolicyAway = false
+  })
+
+  test.each([
+    ['told', false],
+    ['told by nobody, the message being lost', true],
+  ])('is %s: the shell ends, its processes with it, and others go on', async (_how, isLost) => {
+    const { terminal, terminalSessionId, userId } = await openShell()
+    const other = await openShell()
+    terminal.write('sleep 1000 & echo star""ted\n')
+    await terminal.readUntil('started')
+    standings.set(userId, 'SHUT_OUT')
+    await change({ kind: 'person', id: userId }, { isLost })
+    expect(await terminal.closed()).toBe(4_403)
+    await eventually(() => closed.get(terminalSessionId)).toBe('REVOKED')
+    await expect(terminal.resume()).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    other.terminal.write('echo st""ill\n')
+    await other.terminal.readUntil('still')
+    await other.terminal.close()
+    await eventually(() => nodeAccounts(admin).verify(allocationId)).toMatchObject({ processes: 0 })
+    expect(await metric('berth_terminal_ended_total', { reason: 'REVOKED' })).toBe(1)
+  })
+
+  test('and has signed out is told to sign in', async () => {
+    const { token, userId, credential } = await mint({ credential: newId('ses') })
+    const terminal = await openTerminal({ url, token })
+    standings.set(userId, 'SIGNED_OUT')
+    await change({ kind: 'credential', id: String(credential) })
+    expect(await terminal.closed()).toBe(4_401)
+  })
+
+  test('between the token and the shell gets none', async () => {
+    const { token, userId, terminalSessionId } = await mint()
+    standings.set(userId, 'SHUT_OUT')
+    await expect(openTerminal({ url, token })).rejects.toMatchObject({
+      code: 'FORBIDDEN',
+      closeCode: 4_403,
+    })
+    expect(opened).not.toContain(terminalSessionId)
+    await eventually(() => closed.get(terminalSessionId)).toBe('ERROR')
+  })
+
+  test('is found out once policy answers again', async () => {
+    const { terminal, userId } = await openShell()
+    isPolicyAway = true
+    standings.set(userId, 'SHUT_OUT')
+    await change({ kind: 'person', id: userId })
+    terminal.write('echo in dou""bt\n')
+    await terminal.readUntil('in doubt')
+    isPolicyAway = false
+    expect(await terminal.closed()).toBe(4_403)
   })
 })
 

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { startAuditRelay } from '@berth/platform/audit-relay'
 import { repeat } from '@berth/platform/bell'
 import { openBus } from '@berth/platform/bus'
 import { systemClock } from '@berth/platform/clock'
@@ -13,9 +14,11 @@ import { createPeers } from '@berth/platform/peers'
 import { createPolicyClient } from '@berth/platform/policy-client'
 import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { sweep } from '@berth/platform/retention'
+import { createRevocations } from '@berth/platform/revocations'
 import { startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
-import { readPolicies } from '@berth/schema/commands/policy'
+import { appendAuditTrail } from '@berth/schema/commands/policy'
+import { policyByCommand } from '@berth/schema/policy-source'
 import { createHandlers } from './consumers.ts'
 import { createContext } from './context.ts'
 import { type NotificationsDatabase, openNotificationsDatabase } from './database.ts'
@@ -44,15 +47,21 @@ export async function openNotifications(
   const bus = scope.adopt(openBus({ url: config.NATS_URL, name, log }), (it) => it.close())
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const commands = createCommandClient({ service, privateJwk, peers, metrics })
-  const policy = scope.use(
-    createPolicyClient({
-      read: (input, by) => commands.call(readPolicies, input, by),
-      hints,
-      log,
-    }),
+  const source = policyByCommand(commands)
+  const revocations = scope.use(
+    createRevocations({ hints, read: source.revocations, log, metrics }),
   )
+  const policy = scope.use(createPolicyClient({ source, revocations, log, metrics }))
   await keepPartitions({ sql: database.sql, log, scope })
   keepRetention({ database, log, scope })
+  startAuditRelay({
+    database,
+    domain: service,
+    send: (events, commandId) => commands.call(appendAuditTrail, { events }, { commandId }),
+    log,
+    metrics,
+    scope,
+  })
 
   for (const [domain, on] of Object.entries(createHandlers(hints))) {
     startConsumer({ bus, database, name: service, domain, on, log, metrics, scope })

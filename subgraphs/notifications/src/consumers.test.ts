@@ -4,14 +4,14 @@ import path from 'node:path'
 import type { Bus, Delivery } from '@berth/platform/bus'
 import { startConsumer } from '@berth/platform/consumer'
 import type { Envelope } from '@berth/platform/contract'
-import { type Id, newId, uuidToId } from '@berth/platform/ids'
+import { type Id, newId, newUuid, uuidToId } from '@berth/platform/ids'
 import { createMetrics } from '@berth/platform/metrics'
 import { allocationChanged } from '@berth/schema/events/allocations'
 import { balanceDepleted } from '@berth/schema/events/billing'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { createHandlers } from './consumers.ts'
 import { openNotificationsDatabase } from './database.ts'
-import { putRecipient } from './store/recipients.ts'
+import { noteMembership } from './store/recipients.ts'
 import { changeBy, envelopeOf, testPlatform, uuidOf } from './test-notifications.ts'
 
 const scope = new AsyncDisposableStack()
@@ -76,7 +76,13 @@ test('replicas that get the same events at once, and again: gapless inboxes, not
   const organizationId = newId('org')
   const people = Array.from({ length: 6 }, () => newId('usr'))
   for (const userId of people) {
-    await putRecipient(platform.db.sql, uuidOf(organizationId), userId, 'OWNER')
+    await noteMembership(platform.db.sql, {
+      membershipId: newUuid(),
+      sequence: 1n,
+      organizationId: uuidOf(organizationId),
+      userId,
+      role: 'OWNER',
+    })
   }
   const fields = { organizationId: uuidOf(organizationId) }
   const deliveries = [

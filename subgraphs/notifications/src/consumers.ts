@@ -3,14 +3,21 @@ import { onEvent } from '@berth/platform/consumer'
 import type { EventContract, EventOf } from '@berth/platform/contract'
 import type { Sql } from '@berth/platform/database'
 import { fault } from '@berth/platform/fault-points'
+import type { Id } from '@berth/platform/ids'
 import type { Hints } from '@berth/platform/pubsub'
 import { allocationChanged } from '@berth/schema/events/allocations'
 import { balanceDepleted } from '@berth/schema/events/billing'
-import { membershipAdded } from '@berth/schema/events/policy'
+import {
+  membershipAdded,
+  membershipChanged,
+  membershipRemoved,
+  type OrganizationRole,
+} from '@berth/schema/events/policy'
 import { userChannel } from './channels.ts'
 import type { NotificationKind } from './domain/notification.ts'
 import { appendNotifications, type Delivered } from './store/deliver.ts'
-import { putRecipient, recipientsOf } from './store/recipients.ts'
+import { setHidden } from './store/hide.ts'
+import { hasLeft, isMember, lockMembers, noteMembership, recipientsOf } from './store/recipients.ts'
 
 /** What is done on whose events, by the publishing domain. */
 export function createHandlers(hints: Pick<Hints, 'publish'>): Record<string, EventHandler[]> {
@@ -18,13 +25,12 @@ export function createHandlers(hints: Pick<Hints, 'publish'>): Record<string, Ev
     contract: (typeof allocationChanged)[keyof typeof allocationChanged],
     kind: NotificationKind,
   ) =>
-    onNews(hints, contract, (event, sql) =>
-      appendNotifications(
-        sql,
-        { ...causeOf(event), kind, reason: event.data.reason, allocationId: event.aggregateId },
-        [event.data.createdBy],
-      ),
-    )
+    onNews(hints, contract, async (event, sql) => {
+      const { organizationId, aggregateId, data } = event
+      if (organizationId && (await hasLeft(sql, organizationId, data.createdBy))) return []
+      const news = { ...causeOf(event), kind, reason: data.reason, allocationId: aggregateId }
+      return appendNotifications(sql, news, [data.createdBy])
+    })
   return {
     allocations: [
       toCreator(allocationChanged.RUNNING, 'ALLOCATION_RUNNING'),
@@ -40,11 +46,26 @@ export function createHandlers(hints: Pick<Hints, 'publish'>): Record<string, Ev
       }),
     ],
     policy: [
-      onEvent(membershipAdded, async ({ organizationId, data }, sql) => {
-        if (organizationId) await putRecipient(sql, organizationId, data.userId, data.role)
-      }),
+      onEvent(membershipAdded, (event, sql) => follow(sql, event, event.data.role)),
+      onEvent(membershipChanged, (event, sql) => follow(sql, event, event.data.role)),
+      onEvent(membershipRemoved, (event, sql) => follow(sql, event, null)),
     ],
   }
+}
+
+/** What the person was told as a member goes with the membership, and comes back with another one. */
+async function follow(
+  sql: Sql,
+  event: EventOf<EventContract> & { readonly data: { readonly userId: Id<'usr'> } },
+  role: OrganizationRole | null,
+): Promise<void> {
+  const { organizationId, aggregateId: membershipId, aggregateSeq, data } = event
+  if (organizationId === null) return
+  const { userId } = data
+  const sequence = BigInt(aggregateSeq)
+  await lockMembers(sql, organizationId, { shared: false })
+  await noteMembership(sql, { membershipId, sequence, organizationId, userId, role })
+  await setHidden(sql, userId, organizationId, !(await isMember(sql, organizationId, userId)))
 }
 
 /** Delivers in the transaction that remembers the event; hints once it has committed. */
@@ -56,9 +77,12 @@ function onNews<C extends EventContract>(
   return {
     contract,
     async run(database, event, once) {
-      const delivered = await database.sqlTransaction(async (sql) =>
-        (await once(sql)) ? deliver(event as EventOf<C>, sql) : null,
-      )
+      const delivered = await database.sqlTransaction(async (sql) => {
+        if (!(await once(sql))) return null
+        const { organizationId } = event
+        if (organizationId) await lockMembers(sql, organizationId, { shared: true })
+        return deliver(event as EventOf<C>, sql)
+      })
       await fault('notifications.delivered')
       for (const { userId, sequence } of delivered ?? []) {
         await hints.publish(userChannel(userId), String(sequence))

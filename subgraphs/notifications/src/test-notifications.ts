@@ -2,17 +2,16 @@ import { type Actor, createActor } from '@berth/platform/actor'
 import { ACTOR_HEADER, createAssertionSigner } from '@berth/platform/assertion'
 import { type Bus, openBus } from '@berth/platform/bus'
 import { systemClock } from '@berth/platform/clock'
-import { createCommandPort, handleCommand } from '@berth/platform/commands'
+import { createCommandPort } from '@berth/platform/commands'
 import type { SubgraphConfig } from '@berth/platform/config'
 import type { Envelope, EventContract } from '@berth/platform/contract'
 import { startHttp } from '@berth/platform/http'
 import { type Id, idToUuid, newId, newUuid } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
-import { ROLES_POLICY } from '@berth/platform/policy-roles'
 import { testDatabase, testKeys, testNats, testRedis } from '@berth/platform/test-kit/index'
 import { loadKeys } from '@berth/platform/trusted-keys'
-import { readPolicies } from '@berth/schema/commands/policy'
+import { policyHandlers } from '@berth/schema/testing/policy'
 import { openNotifications } from './app.ts'
 import { openNotificationsDatabase } from './database.ts'
 
@@ -136,9 +135,8 @@ function createPublisher(bus: Bus) {
 /** Answers what `mayDo` asks of policy. */
 async function startPolicyStub(scope: AsyncDisposableStack, keysDir: string): Promise<string> {
   const metrics = createMetrics({ service: 'policy' })
-  const values = [{ key: ROLES_POLICY, version: 1, value: { member: ['inbox:read'] } }]
   const { jwks } = loadKeys(keysDir, 'policy')
-  const handlers = [handleCommand(readPolicies, async () => ({ values }))]
+  const handlers = policyHandlers(() => ({ member: ['inbox:read'] }))
   const server = await startHttp({
     host: '127.0.0.1',
     port: 0,

@@ -26,7 +26,8 @@ export type Inbox = {
    */
   mark(caller: Keyed, ids: readonly string[], status: InboxStatus): Promise<Marked>
   /**
-   * Every notification after a cursor, then those that come: each once, in order, without gaps.
+   * Every notification after a cursor, then those that come: each once, in order, and all but what is
+   * hidden then.
    *
    * @param cursor of a notification; null starts with the next one
    * @param startsAfter told where it starts, so that who lost it before its first event can go on there
@@ -68,18 +69,20 @@ export function createInbox({
     cursors.encode({ ...streamOf(userId), position })
 
   async function eventsAfter(userId: Id<'usr'>, after: bigint): Promise<InboxEvent[]> {
-    const read = await store.inboxAfter(database.sql, userId, after, FOLLOW_PAGE)
-    const { state, notifications } = read
-    // A cursor ahead of the inbox was given before the database was restored from a backup.
-    if (after < state.purgedSequence || after > state.lastSequence) throw beyondRetention()
-    return notifications.map((notification, i) => {
-      const position = notification.sequence
-      if (position !== after + BigInt(i) + 1n) {
-        throw new Error(`sequence ${after + BigInt(i) + 1n} is missing from an inbox`)
+    for (let from = after; ; ) {
+      const { state, entries } = await store.inboxAfter(database.sql, userId, from, FOLLOW_PAGE)
+      // A cursor ahead of the inbox was given before the database was restored from a backup.
+      if (from < state.purgedSequence || from > state.lastSequence) throw beyondRetention()
+      const events: InboxEvent[] = []
+      for (const { sequence: position, notification } of entries) {
+        from += 1n
+        if (position !== from) throw new Error(`sequence ${from} is missing from an inbox`)
+        const cursor = cursorOf(userId, position)
+        if (notification) events.push({ position, cursor, notification, counts: countsOf(state) })
       }
-      const cursor = cursorOf(userId, position)
-      return { position, cursor, notification, counts: countsOf(state) }
-    })
+      // A page of hidden ones alone says nothing of what comes after it.
+      if (events.length > 0 || entries.length < FOLLOW_PAGE) return events
+    }
   }
 
   return {

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type NotificationsDatabase, openNotificationsDatabase } from '../database.ts'
 import type { NotificationKind } from '../domain/notification.ts'
 import { appendNotifications } from '../store/deliver.ts'
+import { setHidden } from '../store/hide.ts'
 import { inboxState, notificationsBefore } from '../store/inbox.ts'
 import { purge } from './purge.ts'
 
@@ -23,11 +24,16 @@ afterAll(() => scope.disposeAsync())
 
 const daysAgo = (days: number) => new Date(clock.now().getTime() - days * DAY_MS)
 
-async function deliver(userId: Id<'usr'>, days: number, kind: NotificationKind): Promise<void> {
+async function deliver(
+  userId: Id<'usr'>,
+  days: number,
+  kind: NotificationKind,
+  organizationId: string | null = null,
+): Promise<void> {
   const news = {
     eventId: newUuid(),
     occurredAt: daysAgo(days),
-    organizationId: null,
+    organizationId,
     kind,
     reason: null,
     allocationId: null,
@@ -74,4 +80,20 @@ test('only whole months that are over are dropped', async () => {
   )
   const oldest = daysAgo(90).toISOString().slice(0, 7).replace('-', '_')
   expect(months[0]?.name).toBe(`notifications_standard_${oldest}`)
+})
+
+test('what is hidden goes with the rest, and was in no count', async () => {
+  await ensurePartitions(database.sql, 0, daysAgo(500))
+  const [person, organizationId] = [newId('usr'), newUuid()]
+  await deliver(person, 200, 'ALLOCATION_RUNNING', organizationId)
+  await deliver(person, 200, 'ALLOCATION_RUNNING')
+  await deliver(person, 1, 'ALLOCATION_RUNNING', organizationId)
+  await deliver(person, 1, 'ALLOCATION_RUNNING')
+  await database.sqlTransaction((sql) => setHidden(sql, person, organizationId, true))
+  await purge(database, clock)
+  expect(await kept(person)).toEqual([4n])
+  expect(await inboxState(database.sql, person)).toMatchObject({ purgedSequence: 2n, unseen: 1 })
+  await database.sqlTransaction((sql) => setHidden(sql, person, organizationId, false))
+  expect(await kept(person)).toEqual([3n, 4n])
+  expect(await inboxState(database.sql, person)).toMatchObject({ unseen: 2, unread: 2 })
 })

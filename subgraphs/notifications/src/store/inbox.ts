@@ -4,6 +4,8 @@ import type { AllocationReason } from '@berth/schema/events/allocations'
 import { type InboxStatus, inboxStatuses, type NotificationKind } from '../domain/notification.ts'
 import type { InboxCounts, Notification } from '../model.ts'
 
+// What is hidden (`hide.ts`) is not there, for any of these.
+
 /** Notifications of a person in these states, newest first, from before a sequence on. */
 export async function notificationsBefore(
   sql: Sql,
@@ -12,7 +14,7 @@ export async function notificationsBefore(
 ): Promise<Notification[]> {
   const rows = await sql.query<Row>(
     `SELECT ${COLUMNS} FROM notifications
-     WHERE user_id = $1::uuid AND status = ANY ($2::text[])
+     WHERE user_id = $1::uuid AND NOT is_hidden AND status = ANY ($2::text[])
        AND sequence < coalesce($3::bigint, 9223372036854775807)
      ORDER BY sequence DESC LIMIT $4::int`,
     [idToUuid(userId), page.statuses, page.before, page.limit],
@@ -28,7 +30,7 @@ export async function notificationsById(
 ): Promise<Map<Id<'ntf'>, Notification>> {
   const rows = await sql.query<Row>(
     `SELECT ${COLUMNS} FROM notifications
-     WHERE user_id = $1::uuid
+     WHERE user_id = $1::uuid AND NOT is_hidden
        AND (id, occurred_at) IN (SELECT * FROM unnest($2::uuid[], $3::timestamptz[]))`,
     [idToUuid(userId), ids.map(idToUuid), ids.map(timeOfId)],
   )
@@ -51,26 +53,36 @@ export async function inboxState(sql: Sql, userId: Id<'usr'>): Promise<InboxStat
   return stateOf(row)
 }
 
-/** Where an inbox stands and the notifications after a sequence, in order: both of one moment. */
+/** A place in an inbox, with what stands there; null when it is hidden. */
+export type InboxEntry = {
+  readonly sequence: bigint
+  readonly notification: Notification | null
+}
+
+/** Where an inbox stands and what comes after a sequence, in order: both of one moment. */
 export async function inboxAfter(
   sql: Sql,
   userId: Id<'usr'>,
   after: bigint,
   limit: number,
-): Promise<{ state: InboxState; notifications: Notification[] }> {
+): Promise<{ state: InboxState; entries: InboxEntry[] }> {
   // Who has read everything asks most often: their months of notifications are not even planned for.
   const state = await inboxState(sql, userId)
-  if (state.lastSequence <= after) return { state, notifications: [] }
-  const rows = await sql.query<StateRow & { [name in keyof Row]: Row[name] | null }>(
+  if (state.lastSequence <= after) return { state, entries: [] }
+  const rows = await sql.query<StateRow & { [name in keyof EntryRow]: EntryRow[name] | null }>(
     `SELECT ${STATE}, n.* FROM inboxes i LEFT JOIN LATERAL (
-       SELECT ${COLUMNS} FROM notifications
+       SELECT ${COLUMNS}, is_hidden FROM notifications
        WHERE user_id = i.user_id AND sequence > $2::bigint ORDER BY sequence LIMIT $3::int
      ) n ON true
      WHERE i.user_id = $1::uuid ORDER BY n.sequence`,
     [idToUuid(userId), after, limit],
   )
-  const found = rows.filter((row) => row.id !== null) as (StateRow & Row)[]
-  return { state: stateOf(rows[0]), notifications: found.map(notificationOf) }
+  const found = rows.filter((row) => row.id !== null) as (StateRow & EntryRow)[]
+  const entries = found.map((row) => ({
+    sequence: row.sequence,
+    notification: row.is_hidden ? null : notificationOf(row),
+  }))
+  return { state: stateOf(rows[0]), entries }
 }
 
 /**
@@ -135,6 +147,8 @@ type Row = {
   occurred_at: Date
   created_at: Date
 }
+
+type EntryRow = Row & { is_hidden: boolean }
 
 type StateRow = {
   last_sequence: bigint

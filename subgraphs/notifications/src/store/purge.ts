@@ -31,7 +31,7 @@ export async function deleteBefore(
     `WITH gone AS (
        DELETE FROM notifications
        WHERE retention = $1 AND occurred_at < $2::timestamptz AND user_id = ANY ($3::uuid[])
-       RETURNING user_id, sequence, status
+       RETURNING user_id, sequence, CASE WHEN is_hidden THEN 'HIDDEN' ELSE status END AS status
      ), per_inbox AS (
        SELECT user_id, max(sequence) AS last,
          count(*) FILTER (WHERE status = 'UNSEEN') AS unseen,
