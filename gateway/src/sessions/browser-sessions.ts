@@ -6,6 +6,7 @@ import type { Metrics } from '@berth/platform/metrics'
 import type { openRedis } from '@berth/platform/pubsub'
 import type { Concern } from '@berth/platform/revocations'
 import type { PrivateJwk } from '@berth/platform/trusted-keys'
+import type { JWTVerifyGetKey } from 'jose'
 import type { Rates } from '../admit/rates.ts'
 import type { Actors } from '../authentication/actors.ts'
 import type { Authenticate, CredentialResolver } from '../authentication/authenticate.ts'
@@ -28,6 +29,7 @@ export type BrowserSessions = {
 
 export function createBrowserSessions({
   issuer,
+  keys,
   settings,
   allowedOrigins,
   privateJwk,
@@ -39,6 +41,8 @@ export function createBrowserSessions({
   metrics,
 }: {
   issuer: string
+  /** The issuer's. */
+  keys: JWTVerifyGetKey
   settings: SessionSettings
   /** Pages that may act for who is signed in. */
   allowedOrigins: readonly string[]
@@ -75,6 +79,7 @@ export function createBrowserSessions({
     routes: ({ authenticate, rates }) =>
       sessionRoutes({
         issuer,
+        keys,
         settings,
         cookies,
         seal: createLoginSeal({ secret, clock }),

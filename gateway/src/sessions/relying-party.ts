@@ -1,6 +1,5 @@
 import { DomainError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
-import { createRemoteJWKSet, type JWTVerifyGetKey } from 'jose'
 import * as oidc from 'openid-client'
 import type { Login } from './login-cookie.ts'
 import type { SessionSettings } from './settings.ts'
@@ -23,8 +22,6 @@ export type RelyingParty = {
   refresh(refreshToken: string): Promise<string | null>
   /** The issuer's page that ends its own session; null when it has none, or cannot be asked. */
   signOutUrl(): Promise<URL | null>
-  /** Those that the issuer signs with. @throws {DomainError} UNAVAILABLE */
-  keys(): Promise<JWTVerifyGetKey>
 }
 
 export type SignedIn = {
@@ -61,7 +58,6 @@ export function createRelyingParty({
   const { clientId, clientSecret, publicUrl, scopes } = settings
   const redirectUri = new URL('/auth/callback', publicUrl).href
   let discovery: Promise<oidc.Configuration> | undefined
-  let jwks: JWTVerifyGetKey | undefined
 
   return {
     async begin() {
@@ -114,13 +110,6 @@ export function createRelyingParty({
       if (!config?.serverMetadata().end_session_endpoint) return null
       // Without `id_token_hint`: no token goes through a browser, not even in an address.
       return oidc.buildEndSessionUrl(config, { post_logout_redirect_uri: publicUrl.href })
-    },
-
-    async keys() {
-      const { jwks_uri } = (await configured()).serverMetadata()
-      if (!jwks_uri) throw new Error('the issuer publishes no keys')
-      jwks ??= createRemoteJWKSet(new URL(jwks_uri), { timeoutDuration: TIMEOUT_SECONDS * 1_000 })
-      return jwks
     },
   }
 

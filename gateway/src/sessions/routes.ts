@@ -6,12 +6,12 @@ import type { HttpHandler, HttpReply, HttpRequest, Routes } from '@berth/platfor
 import { newId, newUuid } from '@berth/platform/ids'
 import type { Metrics } from '@berth/platform/metrics'
 import { createSession, revokeSessions } from '@berth/schema/commands/policy'
+import type { JWTVerifyGetKey } from 'jose'
 import type { Rates } from '../admit/rates.ts'
 import type { Authenticate } from '../authentication/authenticate.ts'
 import { CredentialRefused } from '../authentication/issuer.ts'
 import { presentedBy } from '../authentication/presented.ts'
-import { checkPage, tokenOf } from '../authentication/session.ts'
-import { clientIpOf } from '../http/client-ip.ts'
+import { checkOrigin, checkPage, tokenOf } from '../authentication/session.ts'
 import { preflight, withCors } from '../http/cors.ts'
 import { type Cookies, cookieValues } from './cookies.ts'
 import { LOGIN_SECONDS, type LoginSeal } from './login-cookie.ts'
@@ -30,6 +30,8 @@ export type SessionRoutes = {
   readonly cookies: Cookies
   readonly seal: LoginSeal
   readonly relyingParty: RelyingParty
+  /** Of the issuer, by which it signs that somebody has signed out. */
+  readonly keys: JWTVerifyGetKey
   readonly sessions: Pick<SessionStore, 'evict'>
   readonly authenticate: Authenticate
   readonly commands: Pick<CommandClient, 'call'>
@@ -74,7 +76,7 @@ export function sessionRoutes(of: SessionRoutes): Routes {
       there.searchParams.set('returnTo', returnTo)
       return redirect(reply, there, [])
     }
-    await of.rates.take('auth', { actor: anonymous, clientIp: clientIpOf(request.raw) })
+    await of.rates.take('auth', { actor: anonymous, clientIp: request.clientIp })
     const { url, ...begun } = await relyingParty.begin()
     const sealed = await of.seal.seal({ ...begun, returnTo })
     redirect(reply, url, [cookies.login.set(sealed, LOGIN_SECONDS)])
@@ -95,7 +97,7 @@ export function sessionRoutes(of: SessionRoutes): Routes {
   }
 
   async function signIn(request: HttpRequest): Promise<{ token: string; returnTo: string }> {
-    await of.rates.take('auth', { actor: anonymous, clientIp: clientIpOf(request.raw) })
+    await of.rates.take('auth', { actor: anonymous, clientIp: request.clientIp })
     const { cookie } = request.headers
     const [sealed, ...others] = cookieValues(cookie, cookies.login.name)
     const begun = sealed && others.length === 0 ? await of.seal.open(sealed) : null
@@ -121,7 +123,7 @@ export function sessionRoutes(of: SessionRoutes): Routes {
         idleSeconds,
         lifetimeSeconds,
         userAgent: request.headers['user-agent']?.slice(0, 300) ?? null,
-        clientIp: clientIpOf(request.raw),
+        clientIp: request.clientIp,
         replaces: before ? tokenHashOf(before) : null,
       },
       { commandId: newUuid(), requestId: request.requestId, traceparent: request.traceparent },
@@ -131,7 +133,7 @@ export function sessionRoutes(of: SessionRoutes): Routes {
   /** Tells a page of an allowed origin, and none other, what it must send with the cookie. */
   async function session(request: HttpRequest, reply: HttpReply): Promise<void> {
     secure(reply)
-    const presented = presentedBy(request.headers, clientIpOf(request.raw), 'session-page')
+    const presented = presentedBy(request.headers, request.clientIp, 'session-page')
     const signedOut = { authenticated: false, loginUrl: '/auth/login' }
     try {
       const token = tokenOf(presented, cookies.session.name)
@@ -150,12 +152,16 @@ export function sessionRoutes(of: SessionRoutes): Routes {
     }
   }
 
-  /** Ends the session of this browser. What is over already, is: a cookie that is none is cleared. */
+  /**
+   * Ends the session of this browser. What is over already, is: a cookie that is none is cleared. The
+   * one that a browser keeps back from another site's form is not: its answer could clear it all the same.
+   */
   async function logout(request: HttpRequest, reply: HttpReply): Promise<void> {
     secure(reply)
-    const presented = presentedBy(request.headers, clientIpOf(request.raw), 'http')
+    const presented = presentedBy(request.headers, request.clientIp, 'http')
     const token = tokenOrNone(presented, cookies.session.name)
-    if (token !== null) {
+    if (token === null) checkOrigin(request.headers, allowedOrigins)
+    else {
       checkPage(token, presented, allowedOrigins)
       await end({ tokenHash: tokenHashOf(token) }, 'LOGOUT', request)
     }
@@ -168,9 +174,8 @@ export function sessionRoutes(of: SessionRoutes): Routes {
     secure(reply)
     try {
       const form = new URLSearchParams((await request.body()).toString('utf8'))
-      const { issuer, clock } = of
+      const { issuer, keys, clock } = of
       const { clientId } = settings
-      const keys = await relyingParty.keys()
       const token = form.get('logout_token') ?? ''
       const asked = await verifyLogoutToken(token, { keys, issuer, clientId, clock })
       await end(endingOf(issuer, asked), 'ISSUER', request)
