@@ -21,8 +21,12 @@ beforeAll(async () => {
   other = String(berth.platform.urls['gateway-2'])
   // All of these browsers have one address.
   await berth.sql(
-    `UPDATE policy.policy_values SET version = version + 1, value = '{"perMinute": 6000, "burst": 1000}'
-     WHERE key = 'ratelimit.auth'`,
+    `WITH changed AS (
+       UPDATE policy.policy_values SET version = version + 1, value = '{"perMinute": 6000, "burst": 1000}'
+       WHERE key = 'ratelimit.auth' RETURNING id, version, value
+     )
+     INSERT INTO policy.policy_changes (setting_id, version, value, actor, reason)
+     SELECT id, version, value, '{}', 'many browsers at one address' FROM changed`,
   )
 })
 afterAll(() => berth?.stop())
@@ -196,6 +200,12 @@ test('the cookie alone is not enough: another site’s page has it sent, and can
     const out = await browser.ask(`${gateway}/auth/logout`, { method: 'POST', headers })
     expect(out.status).toBe(403)
   }
+  // Without the cookie, which browsers keep back from it; the answer could clear it all the same.
+  const bare = await createBrowser().ask(`${gateway}/auth/logout`, {
+    method: 'POST',
+    headers: { origin: 'https://evil.example' },
+  })
+  expect([bare.status, bare.headers.getSetCookie()]).toEqual([403, []])
   const read = await browser.ask(`${gateway}/auth/session`, {
     headers: { origin: 'https://evil.example' },
   })

@@ -10,6 +10,7 @@ type Sql = <Row>(text: string, values?: unknown[]) => Promise<Row[]>
 export async function violations(sql: Sql): Promise<string[]> {
   const found = await Promise.all([
     ...domains.map((domain) => outboxViolations(sql, domain)),
+    ...domains.map((domain) => auditViolations(sql, domain)),
     ...checks.map(async ({ name, query }) => {
       const rows = await sql<Record<string, unknown>>(query)
       return rows.map((row) => `${name}: ${JSON.stringify(row)}`)
@@ -33,6 +34,27 @@ async function outboxViolations(sql: Sql, domain: string): Promise<string[]> {
   return rows
     .filter((it) => Number(it.n) !== 0)
     .map((it) => `${domain}.outbox: ${it.n} ${it.problem}`)
+}
+
+/** What a domain audited is sealed in policy, each row once and as it was written; nothing else is. */
+export async function auditViolations(sql: Sql, domain: string): Promise<string[]> {
+  const own = 'id, at, organization_id, actor, action, target, reason, facts, before, after'
+  const rows = await sql<{ problem: string; n: string }>(`
+    SELECT 'not relayed' AS problem, count(*) AS n FROM ${domain}.audit_relay
+    UNION ALL
+    SELECT 'not sealed, or otherwise', count(*) FROM (
+      SELECT ${own}, request_id, origin FROM ${domain}.audit_events
+      EXCEPT SELECT ${own}, request_id, origin FROM policy.audit_trail WHERE domain = '${domain}'
+    ) AS lost
+    UNION ALL
+    SELECT 'sealed and never written, or twice', count(*) - (SELECT count(*) FROM ${domain}.audit_events)
+      FROM policy.audit_trail WHERE domain = '${domain}'
+    UNION ALL
+    SELECT 'positions with gaps', coalesce(max(position), 0) - count(*)
+      FROM policy.audit_trail WHERE domain = '${domain}'`)
+  return rows
+    .filter((it) => Number(it.n) !== 0)
+    .map((it) => `${domain}.audit_events: ${it.n} ${it.problem}`)
 }
 
 const checks = [

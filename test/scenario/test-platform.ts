@@ -1,7 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { type Platform, startPlatform } from '@berth/platform/run/platform'
+import { type Platform, type PlatformOptions, startPlatform } from '@berth/platform/run/platform'
 import pg from 'pg'
 import { type GraphClient, graphClient } from '../graph-client.ts'
 import { signIn } from '../issuer/sign-in.ts'
@@ -18,15 +18,17 @@ export type TestPlatform = {
 /** The whole platform, as `npm start` runs it, on free ports and a state of its own. */
 export async function openTestPlatform(
   replicas: Readonly<Record<string, number>> = {},
+  options: Pick<PlatformOptions, 'env' | 'services'> = {},
 ): Promise<TestPlatform> {
   const stateDir = mkdtempSync(path.join(os.tmpdir(), 'berth-scenario-'))
   chmodSync(stateDir, 0o755) // The servers' own account enters it when this runs as root.
   const platform = await startPlatform({
+    ...options,
     stateDir,
     basePort: 0,
     replicas,
     development: true,
-    env: { METER_SECONDS: '1', PROBE_SECONDS: '2', LOG_LEVEL: 'info' },
+    env: { METER_SECONDS: '1', PROBE_SECONDS: '2', LOG_LEVEL: 'info', ...options.env },
   })
   const clients: GraphClient[] = []
   return {

@@ -1,4 +1,5 @@
-/** A process that relays or consumes, to be killed. Arguments: database URL, NATS URL, then what it does. */
+/** A process that relays, consumes or sends its audit, to be killed. Arguments: database URL, NATS URL, then what it does. */
+import { startAuditRelay } from '../audit-relay.ts'
 import { onEvent, startConsumer } from '../consumer.ts'
 import { fault } from '../fault-points.ts'
 import { Probed } from './probe-events.ts'
@@ -19,5 +20,15 @@ if (does.includes('consume')) {
         await fault('effect.written')
       }),
     ],
+  })
+}
+if (does.includes('audit')) {
+  startAuditRelay({
+    ...rig,
+    domain: 'inventory',
+    send: (batch) =>
+      rig.database.sql.query('INSERT INTO effects (id) SELECT unnest($1::uuid[])', [
+        batch.map(({ id }) => id),
+      ]),
   })
 }

@@ -16,7 +16,7 @@ export async function replicaThatDies({
 }: {
   databaseUrl: string
   natsUrl: string
-  does: 'relay' | 'consume'
+  does: 'relay' | 'consume' | 'audit'
   fault: string
 }): Promise<NodeJS.Signals | null> {
   const main = path.join(import.meta.dirname, 'replica-process.ts')

@@ -1,0 +1,109 @@
+import type { Id } from '@berth/platform/ids'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { makeOneOfEach, type OneOfEach } from '../scenario/one-of-each.ts'
+import { openTestPlatform, type TestPlatform } from '../scenario/test-platform.ts'
+import { type Answer, type Asker, createAsker } from './authorization/ask.ts'
+import { idArguments, idPlacesOf, rootFields } from './authorization/graph.ts'
+import { type Outcomes, readMatrix, type Verdict } from './authorization/page.ts'
+import { type Column, invitePeople, liftRates } from './authorization/people.ts'
+import { type EntityRow, entityRows, type RootRow, rootRows } from './authorization/rows.ts'
+
+const matrix = readMatrix()
+const nameOf = (row: RootRow | EntityRow) => `${row.subgraph} ${row.name}`
+
+let berth: TestPlatform
+let ask: Asker
+let columns: Column[]
+let one: OneOfEach
+beforeAll(async () => {
+  berth = await openTestPlatform()
+  ask = createAsker(berth)
+  await liftRates(berth)
+  const { viewer } = await (await berth.graph('user')).get<{ viewer: { user: { id: string } } }>(
+    '{ viewer { user { id } } }',
+  )
+  // Of a member who stays one.
+  one = { ...(await makeOneOfEach(berth)), User: viewer.user.id }
+  columns = await invitePeople(berth)
+})
+afterAll(() => berth?.stop())
+
+test('the page has a line for each root field and each field of an entity, and no other', () => {
+  const wanted = [...rootRows, ...entityRows].map(nameOf)
+  expect([...matrix.keys()].toSorted()).toEqual(wanted.toSorted())
+})
+
+test('of each argument that is an id it is known of what', () => {
+  const places = rootFields.flatMap(idPlacesOf).map(({ path }) => path)
+  expect(Object.keys(idArguments).toSorted()).toEqual(places.toSorted())
+})
+
+test('each root field answers each of them as the page says', async () => {
+  const outcomes = await outcomesOf(rootRows, async ({ operation, document }, { credential }) => {
+    const by = operation === 'subscription' ? ask.socket : ask.http
+    return verdictOf(await by(credential, document))
+  })
+  expect(outcomes).toEqual(rowsOf(rootRows))
+})
+
+test('each entity’s fields, loaded by reference, answer each of them as the page says', async () => {
+  const outcomes = await outcomesOf(entityRows, async ({ subgraph, type, keys, selection }, to) => {
+    const representation = {
+      __typename: type,
+      ...Object.fromEntries(keys.map((it) => [it, one[type]])),
+    }
+    const { data, errors = [] } = await ask.subgraph(
+      subgraph,
+      to.actorIn(one.Organization as Id<'org'>),
+      `query ($it: _Any!) { _entities(representations: [$it]) { ${selection} } }`,
+      { it: representation },
+    )
+    const [entity] = (data?._entities ?? []) as unknown[]
+    if (errors.length === 0 && entity === null) return 'none'
+    return verdictOf({ data: data ?? null, errors })
+  })
+  expect(outcomes).toEqual(rowsOf(entityRows))
+})
+
+type Row = RootRow | EntityRow
+
+async function outcomesOf<R extends Row>(
+  rows: readonly R[],
+  probe: (row: R, column: Column) => Promise<Verdict>,
+): Promise<Record<string, Outcomes>> {
+  const all: Record<string, Outcomes> = {}
+  for (const row of rows) {
+    const cells = columns.map(async (it) => [it.name, await probe(row, it)] as const)
+    all[nameOf(row)] = Object.fromEntries(await Promise.all(cells))
+  }
+  ;(await import('node:fs')).writeFileSync(
+    `/tmp/berth4/i/${'document' in rows[0]! ? 'root' : 'entity'}.json`,
+    JSON.stringify(all),
+  )
+  return all
+}
+
+function rowsOf(rows: readonly Row[]): Record<string, Outcomes | undefined> {
+  return Object.fromEntries(rows.map((it) => [nameOf(it), matrix.get(nameOf(it))]))
+}
+
+/** What says nothing about who may do it: then nothing is known. */
+const TROUBLE = [
+  'INTERNAL',
+  'RATE_LIMITED',
+  'TIMEOUT',
+  'TOO_COMPLEX',
+  'UNAVAILABLE',
+  'UPSTREAM_UNAVAILABLE',
+]
+
+function verdictOf({ data, errors = [] }: Answer): Verdict {
+  const [error] = errors
+  if (!error) return 'yes'
+  const code = String(error.extensions?.code)
+  if (code === 'FORBIDDEN') return 'no'
+  if (code === 'UNAUTHENTICATED') return 'sign-in'
+  // Without a path it was never asked: the operation is not valid.
+  if (TROUBLE.includes(code) || !error.path) throw new Error(JSON.stringify({ data, errors }))
+  return 'yes'
+}
