@@ -1,21 +1,25 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { composeServices } from '@apollo/composition'
-import { Supergraph } from '@apollo/federation-internals'
 import { buildSchema, parse, printSchema } from 'graphql'
+import { apiSchema, audienceSchema } from './audience.ts'
 import { authorityProblems } from './authority.ts'
+import { cedarSchema } from './cedar.ts'
 
 const root = path.join(import.meta.dirname, '..')
 const domains = ['allocations', 'billing', 'inventory', 'notifications', 'policy'] as const
 
+type Composed = 'supergraph.graphql' | 'api.graphql' | 'partner.graphql' | 'policy.cedarschema'
+
 /**
- * Composes the subgraphs' SDL (Federation 2) into what the gateway runs and what clients see.
+ * Composes the subgraphs' SDL (Federation 2) into what the gateway runs, what clients see, what
+ * partners see of it, and what authorization rules may say.
  *
  * @returns file name → text, of each composed file
  * @throws {Error} with every composition error and every hint, when the subgraphs do not fit, and
- * with every field that needs one of narrower authority
+ * with every field that needs one of narrower authority, and with what partners could not use
  */
-export function compose(): Record<'supergraph.graphql' | 'api.graphql', string> {
+export function compose(): Record<Composed, string> {
   const subgraphs = domains.map(subgraph)
   const { supergraphSdl, errors, hints } = composeServices(subgraphs)
   if (!supergraphSdl) throw new Error(messages('The subgraphs do not compose', errors))
@@ -28,10 +32,11 @@ export function compose(): Record<'supergraph.graphql' | 'api.graphql', string> 
     const list = narrower.map((message) => ({ message }))
     throw new Error(messages('Fields need what fewer may share', list))
   }
-  const api = Supergraph.build(supergraphSdl).apiSchema().toGraphQLJSSchema()
   return {
     'supergraph.graphql': `${supergraphSdl.trim()}\n`,
-    'api.graphql': `${printSchema(api)}\n`,
+    'api.graphql': `${printSchema(apiSchema(supergraphSdl))}\n`,
+    'partner.graphql': audienceSchema(supergraphSdl, subgraphs, 'partner'),
+    'policy.cedarschema': cedarSchema(subgraphs.map((it) => it.typeDefs)),
   }
 }
 

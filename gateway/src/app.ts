@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type AssertionSigner, createAssertionSigner } from '@berth/platform/assertion'
+import { createClientAddress } from '@berth/platform/client-address'
 import { systemClock } from '@berth/platform/clock'
 import { createCommandClient } from '@berth/platform/commands'
 import type { HttpServer } from '@berth/platform/http'
-import { newUuid } from '@berth/platform/ids'
 import type { Service } from '@berth/platform/lifecycle'
 import { createLimiter } from '@berth/platform/limiter'
 import { createPeers } from '@berth/platform/peers'
@@ -13,15 +13,22 @@ import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { createRevocations } from '@berth/platform/revocations'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { apiKeyEnvironment } from '@berth/schema/api-key'
-import { readPolicies, readRevocations } from '@berth/schema/commands/policy'
+import { policyByCommand } from '@berth/schema/policy-source'
 import { createAdmit } from './admit/admit.ts'
+import { createCosts } from './admit/costs.ts'
 import { createPlanningBudget, type PlanningBudget } from './admit/planning-budget.ts'
 import { createRates } from './admit/rates.ts'
 import { NO_TRUSTED_DOCUMENTS, readTrustedDocuments } from './admit/trusted-documents.ts'
 import { createActors } from './authentication/actors.ts'
 import { apiKey, createApiKeys } from './authentication/api-keys.ts'
 import { bearer, createAuthenticate, createIdentify } from './authentication/authenticate.ts'
-import { createIssuer } from './authentication/issuer.ts'
+import { breakGlass } from './authentication/break-glass.ts'
+import { createDeniedKeys } from './authentication/denied-keys.ts'
+import { createIssuer, trustedBy } from './authentication/issuer.ts'
+import { createIssuerKeys } from './authentication/issuer-keys.ts'
+import { createKeyRefreshes } from './authentication/key-refreshes.ts'
+import { createKeySource } from './authentication/key-source.ts'
+import { createReplicas } from './authentication/replicas.ts'
 import { createStandings } from './authentication/standing.ts'
 import { createTokens } from './authentication/tokens.ts'
 import { createAuthorityOf } from './authority.ts'
@@ -69,6 +76,8 @@ export async function openGateway(
   // What may be wrong with what is configured is found before anything is opened.
   const { privateJwk } = loadKeys(config.BERTH_KEYS_DIR, 'gateway')
   const settings = sessionSettings(config)
+  const trustedProxies = config.BERTH_TRUSTED_PROXIES
+  const clientAddress = createClientAddress({ trustedProxies, isProduction })
   const allowedOrigins = settings
     ? [...new Set([...config.BERTH_ALLOWED_ORIGINS, settings.publicUrl.origin])]
     : config.BERTH_ALLOWED_ORIGINS
@@ -81,34 +90,44 @@ export async function openGateway(
   const hints = scope.adopt(createHints(redis, log), (it) => it.close())
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const commands = createCommandClient({ service: 'gateway', privateJwk, peers, metrics })
-  const policy = scope.use(
-    createPolicyClient({
-      read: (input, by) => commands.call(readPolicies, input, by),
-      hints,
-      log,
-    }),
+  const source = policyByCommand(commands)
+  const revocations = scope.use(
+    createRevocations({ hints, read: source.revocations, log, metrics }),
   )
+  const policy = scope.use(createPolicyClient({ source, revocations, log, metrics }))
   const signer = options.signer ?? createAssertionSigner({ issuer: 'gateway', privateJwk, clock })
 
   const clients = new Map<string, SubgraphClient>()
   const credentialsOf = createActorCredentials(signer, clock)
   const limiter = createLimiter({ redis, metrics, log })
   const rates = createRates({ limiter, policy, log })
-  const admit = createAdmit({ rates, introspection: isProduction ? 'operators' : 'everyone' })
+  const costs = createCosts()
+  const admit = createAdmit({
+    rates,
+    introspection: isProduction ? 'operators' : 'everyone',
+    costs,
+    maxCost: config.BERTH_MAX_COST,
+  })
 
-  const issuer = createIssuer({
-    issuer: config.OIDC_ISSUER,
-    audience: config.OIDC_AUDIENCE,
+  const { OIDC_ISSUER: issuerUrl, OIDC_AUDIENCE: audience } = config
+  const keys = createIssuerKeys({
+    source: createKeySource({ issuer: issuerUrl }),
+    staleSeconds: config.BERTH_ISSUER_KEYS_STALE_SECONDS,
     clock,
     log,
+    metrics,
   })
+  const denied = createDeniedKeys({ commands, log, metrics })
+  const findTrusted = trustedBy({ keys, denied })
+  const issuer = createIssuer({ issuer: issuerUrl, audience, keys, denied, clock })
   const actors = createActors({ commands, clock })
   const tokens = createTokens({ issuer, clock })
   const environment = apiKeyEnvironment(config.BERTH_ENV)
   const apiKeys = createApiKeys({ commands, environment, clock })
   const browsers = settings
     ? createBrowserSessions({
-        issuer: config.OIDC_ISSUER,
+        issuer: issuerUrl,
+        keys: async (...jws) => (await findTrusted(...jws)).key,
         settings,
         allowedOrigins,
         privateJwk,
@@ -126,25 +145,14 @@ export async function openGateway(
     bearer({ tokens, actors }),
   ])
   const authenticate = createAuthenticate({ identify, rates, metrics })
-  const revocations = scope.use(
-    createRevocations({
-      hints,
-      read: (after) =>
-        commands.call(
-          readRevocations,
-          { after, limit: 1_000 },
-          { commandId: newUuid(), timeoutMs: 1_000 },
-        ),
-      log,
-      metrics,
-    }),
-  )
   const standings = scope.use(
     createStandings({
       authenticate,
       identify,
       actors,
       apiKeys,
+      keys,
+      denied,
       tokens,
       sessions: browsers,
       revocations,
@@ -152,6 +160,10 @@ export async function openGateway(
       clock,
     }),
   )
+
+  const replicas = scope.use(createReplicas({ redis, instance: config.BERTH_INSTANCE, log }))
+  const refreshes = createKeyRefreshes({ keys, replicas, commands, log })
+  scope.defer(revocations.subscribe(refreshes.hear))
 
   const upstreams = scope.adopt(
     createUpstreams({
@@ -174,12 +186,16 @@ export async function openGateway(
     revocations,
     credentialsFor: () => credentialsOf,
     admit,
+    costs,
     rates,
     budget: options.budget ?? createPlanningBudget(),
     hideSchema: isProduction,
     allowedOrigins,
     page,
-    ...(browsers ? { routes: browsers.routes({ authenticate, rates }) } : {}),
+    routes: {
+      ...browsers?.routes({ authenticate, rates }),
+      ...breakGlass({ secret: config.BERTH_BREAK_GLASS_SECRET, refreshes, limiter, metrics }),
+    },
     streamLimits: options.streamLimits,
     faceLimits: {
       ...connectionLimits({
@@ -191,13 +207,14 @@ export async function openGateway(
       ...options.faceLimits,
     },
     ready: (served) => ({
-      issuer: () => issuer.ready(),
+      issuer: () => keys.ready(),
       redis: async () => void (await redis.ping()),
       ...peersReady(peers, [
         ...served().subgraphs,
         ...('terminal' in config.BERTH_PEERS ? ['terminal'] : []),
       ]),
     }),
+    clientAddress,
     host: config.HOST,
     port: config.PORT,
     drainSeconds: config.BERTH_DRAIN_SECONDS,

@@ -14,6 +14,8 @@ export type GatewayContext = {
   readonly traceparent: string
   /** As the client sent it; the subgraph that stores it reads it. */
   readonly idempotencyKey: string | null
+  /** Whether the answer is to say what it cost: a client asks for it by `berth-cost`. */
+  readonly reportsCost?: boolean
   /** Carries the request id. */
   readonly log: Log
 }

@@ -1,11 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Actor } from '@berth/platform/actor'
+import type { ClientAddress } from '@berth/platform/client-address'
 import type { ReadinessChecks } from '@berth/platform/health'
 import { type HttpHandler, type HttpServer, type Routes, startHttp } from '@berth/platform/http'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import type { Revocations } from '@berth/platform/revocations'
 import type { Admit } from './admit/admit.ts'
+import type { Costs } from './admit/costs.ts'
 import { createDocuments } from './admit/documents.ts'
 import { type PlanningBudget, UNLIMITED_PLANNING } from './admit/planning-budget.ts'
 import { NO_RATES, type Rates } from './admit/rates.ts'
@@ -46,6 +48,8 @@ export type ServeOptions = {
   /** What subgraphs are told of whoever sent these headers. */
   readonly credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials
   readonly admit: Admit
+  /** Those that `admit` asks. */
+  readonly costs: Costs
   /** What counts documents that are refused; without it they are not counted. */
   readonly rates?: Rates
   /** Of which callers pay for operations that are new; without it they need not. */
@@ -63,6 +67,8 @@ export type ServeOptions = {
   readonly faceLimits?: FaceLimits | undefined
   readonly routes?: Routes
   readonly ready: (graph: () => Graph) => ReadinessChecks
+  /** Who asks, behind proxies; the connection's unless said. */
+  readonly clientAddress?: ClientAddress
   readonly host: string
   readonly port: number
   readonly drainSeconds: number
@@ -90,8 +96,18 @@ export async function serveGraph(
       const authorityOf = options.authorityOf(graph)
       const clients = options.clientsOf(graph)
       const flights = flightsOfGraph()
+      const weigh = options.costs.in(graph)
+      const documents = createDocuments(graph.schema, {
+        hideSchema,
+        budget,
+        metrics,
+        onRead(document) {
+          weigh(document)
+          onRead(document)
+        },
+      })
       return {
-        documents: createDocuments(graph.schema, { hideSchema, budget, metrics, onRead }),
+        documents,
         executor: createExecutor({
           graph,
           clients,
@@ -99,10 +115,16 @@ export async function serveGraph(
           flights,
           budget,
           hideSchema,
+          onPlanned: documents.planned,
           metrics,
           log,
         }),
-        planner: createPlanner(graph, authorityOf, { durableStreams, budget, hideSchema }),
+        planner: createPlanner(graph, authorityOf, {
+          durableStreams,
+          budget,
+          hideSchema,
+          onPlanned: documents.planned,
+        }),
       }
     },
   })
@@ -165,9 +187,10 @@ export async function serveGraph(
       ...options.routes,
     },
     ready: options.ready(() => source.current.graph),
+    ...(options.clientAddress ? { clientAddress: options.clientAddress } : {}),
     drainSeconds: options.drainSeconds,
   })
-  const closeSockets = faces.serve(http.server)
+  const closeSockets = faces.serve(http)
   scope.defer(async () => void (await Promise.all([http.close(), closeSockets()])))
   if (options.file) {
     const { file } = options

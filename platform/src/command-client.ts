@@ -7,6 +7,7 @@ import type { CommandContract } from './contract.ts'
 import { DomainError, type ErrorCode, isErrorCode } from './errors.ts'
 import type { Metrics } from './metrics.ts'
 import type { Peers } from './peers.ts'
+import { currentRequest } from './request-scope.ts'
 import { createServiceJwtSigner } from './service-jwt.ts'
 import type { PrivateJwk } from './trusted-keys.ts'
 
@@ -20,6 +21,7 @@ export type CallOptions = {
   /** Printable ASCII, at most 128: derive it from the cause, so that a retry is the same command. */
   commandId: string
   timeoutMs?: number
+  /** The one that is worked for, unless said. */
   requestId?: string | undefined
   traceparent?: string | null | undefined
 }
@@ -96,7 +98,7 @@ export function createCommandClient({
   async function send(
     contract: CommandContract,
     body: string,
-    { commandId, actor, requestId, traceparent }: CallOptions,
+    { commandId, actor, requestId = currentRequest()?.requestId, traceparent }: CallOptions,
     signal: AbortSignal,
   ): Promise<unknown> {
     const claims = {

@@ -8,6 +8,7 @@ import { DomainError } from './errors.ts'
 import type { HttpHandler, HttpRequest, Routes } from './http.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { withinRequest } from './request-scope.ts'
 import { createServiceJwtVerifier, TokenRefused } from './service-jwt.ts'
 
 export {
@@ -103,7 +104,9 @@ export function createCommandPort({
     const { requestId, traceparent } = request
     const log = request.log.child({ command: name, commandId, caller })
     const context = { actor, commandId, caller, requestId, traceparent, log }
-    return handler.run(parseJson(body), context)
+    return withinRequest({ requestId, origin: `command:${caller}` }, () =>
+      handler.run(parseJson(body), context),
+    )
   }
 
   async function authenticate(request: HttpRequest, body: Buffer) {

@@ -6,6 +6,7 @@ import { fault } from './fault-points.ts'
 import { deriveUuid } from './ids.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { withinRequest } from './request-scope.ts'
 import type { Sql } from './sql.ts'
 
 /** What is done on an event, in the transaction that also remembers it as done. */
@@ -95,8 +96,10 @@ export function startConsumer<D extends SqlDatabase>(options: ConsumerOptions<D>
       await remember(database.sql, { consumer, eventId: event.id, error: event.error })
       return count('parked')
     }
-    const isNew = await handler.run(database, event.event, (sql) =>
-      remember(sql, { consumer, eventId: event.id }),
+    // What comes of an event belongs to the request that the event came of.
+    const request = { requestId: event.event.correlationId ?? event.id, origin: `event:${domain}` }
+    const isNew = await withinRequest(request, () =>
+      handler.run(database, event.event, (sql) => remember(sql, { consumer, eventId: event.id })),
     )
     await fault('consumer.handled')
     count(isNew ? 'handled' : 'repeated')

@@ -1,5 +1,6 @@
 import { lookup } from 'node:dns/promises'
-import { BlockList, connect as connectSocket, isIP, isIPv4, type Socket } from 'node:net'
+import { connect as connectSocket, isIP, type Socket } from 'node:net'
+import { cidrsOf, contains } from './cidrs.ts'
 import { DomainError } from './errors.ts'
 
 export type DialGuardOptions = {
@@ -170,14 +171,14 @@ const PRIVATE = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10
 const IPV6_UNICAST = ['2000::/3', 'fc00::/7']
 
 function allowedBy({ allowedCidrs, profile = 'node' }: DialGuardOptions) {
-  const forbidden = listOf(FORBIDDEN)
-  const privates = listOf(PRIVATE)
-  const unicast = listOf(IPV6_UNICAST)
+  const forbidden = cidrsOf(FORBIDDEN)
+  const privates = cidrsOf(PRIVATE)
+  const unicast = cidrsOf(IPV6_UNICAST)
   // `0.0.0.0/0` means the internet, and must not open the operator's own network by the way.
   const isWithinPrivate = (cidr: string) =>
-    PRIVATE.some((range) => prefixOf(cidr) >= prefixOf(range) && contains(listOf([range]), cidr))
-  const allowed = listOf(allowedCidrs)
-  const allowedPrivates = listOf(allowedCidrs.filter(isWithinPrivate))
+    PRIVATE.some((range) => prefixOf(cidr) >= prefixOf(range) && contains(cidrsOf([range]), cidr))
+  const allowed = cidrsOf(allowedCidrs)
+  const allowedPrivates = cidrsOf(allowedCidrs.filter(isWithinPrivate))
 
   return (address: string): boolean => {
     if (isIP(address) === 6 && !contains(unicast, address)) return false
@@ -188,27 +189,3 @@ function allowedBy({ allowedCidrs, profile = 'node' }: DialGuardOptions) {
 }
 
 const prefixOf = (cidr: string) => Number(cidr.split('/')[1])
-
-/** A list per family: one for both would match IPv4 by `::/0`, which covers IPv4 in IPv6. */
-type Ranges = { readonly 4: BlockList; readonly 6: BlockList }
-
-function contains(ranges: Ranges, addressOrCidr: string): boolean {
-  const address = addressOrCidr.split('/')[0] ?? ''
-  return isIPv4(address) ? ranges[4].check(address, 'ipv4') : ranges[6].check(address, 'ipv6')
-}
-
-function listOf(cidrs: readonly string[]): Ranges {
-  const ranges = { 4: new BlockList(), 6: new BlockList() }
-  for (const cidr of cidrs) {
-    const [, address = '', prefix = ''] = /^([0-9a-f.:]+)\/(\d{1,3})$/i.exec(cidr) ?? []
-    const family = isIP(address)
-    if (family === 4 && Number(prefix) <= 32) {
-      ranges[4].addSubnet(address, Number(prefix), 'ipv4')
-    } else if (family === 6 && Number(prefix) <= 128) {
-      ranges[6].addSubnet(address, Number(prefix), 'ipv6')
-    } else {
-      throw new RangeError(`${cidr} is not a CIDR such as 10.1.0.0/16`)
-    }
-  }
-  return ranges
-}

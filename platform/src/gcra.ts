@@ -14,33 +14,36 @@ export type Decision = {
  * a full burst is available again. In whole microseconds, so that nothing is lost to rounding.
  *
  * @param arrivalAt its value, in microseconds; undefined for a new subject
+ * @param units how many to count; more than the burst count as the burst, or it could never be
  * @returns the value to keep, or undefined when refused
  */
 export function gcra(
   rate: Rate,
   nowMicros: number,
   arrivalAt: number | undefined,
+  units = 1,
 ): { decision: Decision; arrivalAt: number | undefined } {
   const interval = intervalMicros(rate)
-  const next = Math.max(arrivalAt ?? 0, nowMicros) + interval
+  const next = Math.max(arrivalAt ?? 0, nowMicros) + interval * unitsWithin(rate, units)
   const spare = rate.burst * interval - (next - nowMicros)
   return { decision: decisionOf(spare, rate), arrivalAt: spare < 0 ? undefined : next }
 }
 
 /**
  * The same in Redis, by its own clock, for several subjects in their order: one that is refused
- * ends it, and those after it are not counted. KEYS the arrival times, ARGV interval and burst of
- * each; returns the spare microseconds of each that was counted, negative when refused.
+ * ends it, and those after it are not counted. KEYS the arrival times, ARGV interval, burst and units
+ * of each; returns the spare microseconds of each that was counted, negative when refused.
  */
 export const GCRA_SCRIPT = `
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local spares = {}
 for i, key in ipairs(KEYS) do
-  local interval = tonumber(ARGV[2 * i - 1])
-  local burst = tonumber(ARGV[2 * i])
+  local interval = tonumber(ARGV[3 * i - 2])
+  local burst = tonumber(ARGV[3 * i - 1])
+  local units = tonumber(ARGV[3 * i])
   local arrival = tonumber(redis.call('GET', key) or now)
-  local next = math.max(arrival, now) + interval
+  local next = math.max(arrival, now) + interval * units
   local spare = burst * interval - (next - now)
   spares[i] = spare
   if spare < 0 then
@@ -50,6 +53,11 @@ for i, key in ipairs(KEYS) do
 end
 return spares
 `
+
+/** What is counted against a rate: at most its burst. */
+export function unitsWithin({ burst }: Rate, units: number): number {
+  return Math.min(Math.max(1, Math.ceil(units)), burst)
+}
 
 /** What one request uses up. */
 export function intervalMicros({ perMinute }: Rate): number {

@@ -42,6 +42,8 @@ export type GraphqlReply = {
   readonly status: number
   readonly headers: Record<string, string>
   readonly body: string
+  /** latin1: each character of the body is one byte of its UTF-8. */
+  readonly encoding?: 'utf8' | 'latin1'
 }
 
 /**
@@ -62,8 +64,8 @@ export function createGraphqlHandler<C extends BaseContext>(
       const body = await bodyOf(request)
       const answering = lane?.(body, context, request)
       if (answering) {
-        const { status, headers, body: text } = await answering
-        reply.send(status, text, headers)
+        const { status, headers, body: text, encoding } = await answering
+        reply.send(status, text, headers, encoding)
         return
       }
       const response = await current.run(request, () =>

@@ -1,9 +1,17 @@
+import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { ClientAddress } from './client-address.ts'
 import { DomainError } from './errors.ts'
 import type { HttpRequest } from './http.ts'
-import { newUuid } from './ids.ts'
 import type { Log } from './log.ts'
 import { parseTraceparent } from './trace.ts'
+
+/** What all requests of a server have in common. */
+type RequestOptions = {
+  readonly log: Log
+  readonly maxBodyBytes: number
+  readonly clientAddress: ClientAddress
+}
 
 /** A request as handlers see it. What few of them ask for is made when they do. */
 export class IncomingRequest implements HttpRequest {
@@ -11,19 +19,18 @@ export class IncomingRequest implements HttpRequest {
   readonly headers: IncomingHttpHeaders
   readonly requestId: string
   readonly raw: IncomingMessage
-  readonly #serverLog: Log
-  readonly #maxBodyBytes: number
+  readonly #of: RequestOptions
   #log: Log | undefined
   #target: Target | undefined
   #body: Promise<Buffer> | undefined
+  #clientIp: string | undefined
 
-  constructor(raw: IncomingMessage, log: Log, maxBodyBytes: number) {
+  constructor(raw: IncomingMessage, of: RequestOptions) {
     this.method = raw.method ?? 'GET'
     this.headers = raw.headers
     this.requestId = requestIdOf(raw.headers['x-request-id'])
     this.raw = raw
-    this.#serverLog = log
-    this.#maxBodyBytes = maxBodyBytes
+    this.#of = of
   }
 
   /** @throws {DomainError} BAD_INPUT when the address is malformed */
@@ -39,13 +46,18 @@ export class IncomingRequest implements HttpRequest {
     return parseTraceparent(this.headers.traceparent)
   }
 
+  get clientIp(): string {
+    this.#clientIp ??= this.#of.clientAddress(this.raw)
+    return this.#clientIp
+  }
+
   get log(): Log {
-    this.#log ??= this.#serverLog.child({ requestId: this.requestId })
+    this.#log ??= this.#of.log.child({ requestId: this.requestId })
     return this.#log
   }
 
   body(): Promise<Buffer> {
-    this.#body ??= readBody(this.raw, this.#maxBodyBytes)
+    this.#body ??= readBody(this.raw, this.#of.maxBodyBytes)
     return this.#body
   }
 
@@ -57,7 +69,7 @@ export class IncomingRequest implements HttpRequest {
 
 /** A caller's id is kept only when it cannot break a log or a header. */
 function requestIdOf(given: unknown): string {
-  return typeof given === 'string' && /^[\w.-]{8,128}$/.test(given) ? given : newUuid()
+  return typeof given === 'string' && /^[\w.-]{8,128}$/.test(given) ? given : randomUUID()
 }
 
 type Target = { readonly path: string; readonly query: URLSearchParams | null }

@@ -7,6 +7,7 @@ import {
   type ServerResponse,
 } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { type ClientAddress, peerAddress } from './client-address.ts'
 import { DomainError, isExpected, toHttp } from './errors.ts'
 import { type ReadinessChecks, readiness } from './health.ts'
 import { IncomingRequest } from './http-request.ts'
@@ -18,6 +19,8 @@ export type HttpRequest = {
   readonly path: string
   readonly query: URLSearchParams
   readonly headers: IncomingHttpHeaders
+  /** Who asks, as far as the proxies in between are trusted. */
+  readonly clientIp: string
   readonly requestId: string
   readonly traceparent: string | null
   /** Carries the request id. */
@@ -29,7 +32,13 @@ export type HttpRequest = {
 
 export type HttpReply = {
   json(status: number, value: unknown, headers?: Record<string, string>): void
-  send(status: number, body: string | Buffer, headers?: Record<string, string>): void
+  /** @param encoding of a text: UTF-8, unless each of its characters is to be one byte */
+  send(
+    status: number,
+    body: string | Buffer,
+    headers?: Record<string, string>,
+    encoding?: 'utf8' | 'latin1',
+  ): void
   /** For what is streamed; the handler resolves when it has ended it. */
   readonly raw: ServerResponse
 }
@@ -44,6 +53,8 @@ export type HttpServer = {
   readonly port: number
   readonly url: string
   readonly server: Server
+  /** As of its requests: for whoever upgrades connections. */
+  readonly clientAddress: ClientAddress
   /** Takes no further connection, lets requests in flight end, and cuts off what is left then. */
   close(): Promise<void>
 }
@@ -58,6 +69,7 @@ const ABORTED = 0
  *
  * @param ready checks by name; `/readyz` is 503 while one rejects, and while draining
  * @param port 0 for any
+ * @param clientAddress who asks; the connection's unless said
  */
 export async function startHttp({
   host,
@@ -68,6 +80,7 @@ export async function startHttp({
   ready = {},
   drainSeconds = 10,
   maxBodyBytes = DEFAULT_BODY_BYTES,
+  clientAddress = peerAddress,
 }: {
   host: string
   port: number
@@ -77,6 +90,7 @@ export async function startHttp({
   ready?: ReadinessChecks
   drainSeconds?: number
   maxBodyBytes?: number
+  clientAddress?: ClientAddress
 }): Promise<HttpServer> {
   let draining = false
   const inFlight = new Set<{ response: ServerResponse | null }>()
@@ -111,11 +125,12 @@ export async function startHttp({
   await once(server, 'listening')
   const address = server.address() as AddressInfo
   const shownHost = host.includes(':') ? `[${host}]` : host
-  return { port: address.port, url: `http://${shownHost}:${address.port}`, server, close }
+  const url = `http://${shownHost}:${address.port}`
+  return { port: address.port, url, server, clientAddress, close }
 
   async function serve(raw: IncomingMessage, response: ServerResponse): Promise<void> {
     const startedAt = performance.now()
-    const request = new IncomingRequest(raw, log, maxBodyBytes)
+    const request = new IncomingRequest(raw, { log, maxBodyBytes, clientAddress })
     const reply = replyTo(response)
     let route = 'unmatched'
     const entry: { response: ServerResponse | null } = { response }
@@ -205,11 +220,16 @@ function createRouter(routes: Routes) {
 }
 
 function replyTo(response: ServerResponse): HttpReply {
-  function send(status: number, body: string | Buffer, headers: Record<string, string> = {}): void {
+  function send(
+    status: number,
+    body: string | Buffer,
+    headers: Record<string, string> = {},
+    encoding: BufferEncoding = 'utf8',
+  ): void {
     response.statusCode = status
     for (const name in headers) response.setHeader(name, headers[name] as string)
     // With nothing written before, this says the length, and sends head and body in one piece.
-    response.end(body)
+    response.end(body, encoding)
   }
   return {
     send,

@@ -78,6 +78,25 @@ test('of several subjects the first that is refused decides, and those after it 
   })
 })
 
+test('units count as so many, and more than a burst as the burst, with Redis and without', async () => {
+  const away = openRedis('redis://127.0.0.1:1', log)
+  for (const redis of [replicas[0]!, away]) {
+    const { limiter } = limiterOver(redis)
+    const rate = { perMinute: 1, burst: 5 }
+    const [one, other] = [newUuid(), newUuid()]
+    const taken = async (subject: string, units: number) =>
+      (await limiter.takeAll('query', [{ subject, rate }], units)).allowed
+    expect(await taken(one, 3)).toBe(true)
+    // What is refused is not counted.
+    expect(await taken(one, 3)).toBe(false)
+    expect(await taken(one, 2)).toBe(true)
+    expect(await taken(one, 1)).toBe(false)
+    expect(await taken(other, 1_000_000)).toBe(true)
+    expect(await taken(other, 1)).toBe(false)
+  }
+  await closeRedis(away)
+})
+
 test('without Redis several subjects are limited in the same way', async () => {
   const away = openRedis('redis://127.0.0.1:1', log)
   const { limiter } = limiterOver(away)
@@ -177,21 +196,25 @@ test('over any span the algorithm lets through the burst and the average at most
     fc.property(
       fc.integer({ min: 1, max: 6_000 }),
       fc.integer({ min: 1, max: 50 }),
-      fc.array(fc.nat({ max: 3_000 }), { minLength: 1, maxLength: 200 }),
+      fc.array(fc.tuple(fc.nat({ max: 3_000 }), fc.integer({ min: 1, max: 60 })), {
+        minLength: 1,
+        maxLength: 100,
+      }),
       (perMinute, burst, gaps) => {
         let now = 1_700_000_000_000_000
         let arrivalAt: number | undefined
         const allowedAt: number[] = []
-        for (const gap of gaps) {
+        for (const [gap, units] of gaps) {
           now += gap * 1000
-          const result = gcra({ perMinute, burst }, now, arrivalAt)
+          const result = gcra({ perMinute, burst }, now, arrivalAt, units)
           if (result.decision.allowed) {
-            allowedAt.push(now)
+            for (let unit = 0; unit < Math.min(units, burst); unit++) allowedAt.push(now)
             arrivalAt = result.arrivalAt
           } else {
             // It promises neither too little nor too much.
             const wait = Math.round(result.decision.retryAfterSeconds * 1_000_000)
-            const at = (micros: number) => gcra({ perMinute, burst }, now + micros, arrivalAt)
+            const at = (micros: number) =>
+              gcra({ perMinute, burst }, now + micros, arrivalAt, units)
             expect(at(wait).decision.allowed).toBe(true)
             expect(at(wait - 1).decision.allowed).toBe(false)
           }

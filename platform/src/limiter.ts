@@ -11,6 +11,7 @@ import {
   intervalMicros,
   isClosed,
   type Rate,
+  unitsWithin,
 } from './gcra.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
@@ -18,7 +19,14 @@ import type { Metrics } from './metrics.ts'
 export type { Decision, Rate } from './gcra.ts'
 
 /** What is limited apart: each class has its own budget. */
-export type RateClass = 'query' | 'mutation' | 'subscription' | 'auth' | 'payment' | 'terminal'
+export type RateClass =
+  | 'query'
+  | 'mutation'
+  | 'subscription'
+  | 'auth'
+  | 'payment'
+  | 'terminal'
+  | 'break-glass'
 
 export type Limiter = {
   /**
@@ -30,8 +38,10 @@ export type Limiter = {
   /**
    * The same for several subjects, in their order and in one round trip: the first that is refused
    * decides, and those after it are not counted.
+   *
+   * @param units counts as so many; beyond a rate's burst, as its burst
    */
-  takeAll(of: RateClass, subjects: readonly Limited[]): Promise<Decision>
+  takeAll(of: RateClass, subjects: readonly Limited[], units?: number): Promise<Decision>
 }
 
 export type Limited = { readonly subject: string; readonly rate: Rate }
@@ -71,9 +81,13 @@ export function createLimiter({
   const takeLocally = createLocalLimiter(clock)
   let isDown = false
 
-  async function takeShared(keys: readonly string[], subjects: readonly Limited[]) {
+  async function takeShared(keys: readonly string[], subjects: readonly Limited[], units: number) {
     if (redis.status !== 'ready') throw new Error(`Redis is ${redis.status}`)
-    const rates = subjects.flatMap(({ rate }) => [intervalMicros(rate), rate.burst])
+    const rates = subjects.flatMap(({ rate }) => [
+      intervalMicros(rate),
+      rate.burst,
+      unitsWithin(rate, units),
+    ])
     const spares = (await within(
       REDIS_TIMEOUT_MS,
       redis.eval(GCRA_SCRIPT, keys.length, ...keys, ...rates),
@@ -84,7 +98,11 @@ export function createLimiter({
     return decisionOf(Number(spares.at(-1)), last.rate)
   }
 
-  async function takeAll(rateClass: RateClass, subjects: readonly Limited[]): Promise<Decision> {
+  async function takeAll(
+    rateClass: RateClass,
+    subjects: readonly Limited[],
+    units = 1,
+  ): Promise<Decision> {
     // One that lets nothing through ends it, and is not asked for.
     const closed = subjects.findIndex(({ rate }) => isClosed(rate))
     const asked = closed < 0 ? subjects : subjects.slice(0, closed)
@@ -92,7 +110,7 @@ export function createLimiter({
     const keys = asked.map(({ subject }) => `rate:${rateClass}:${subject}`)
     let decision: Decision
     try {
-      decision = await takeShared(keys, asked)
+      decision = await takeShared(keys, asked, units)
       isDown = false
     } catch (cause) {
       if (!isDown) log.error({ err: cause }, 'rate limits go on without Redis')
@@ -105,15 +123,19 @@ export function createLimiter({
         })
       }
       failedOpen.inc({ class: rateClass })
-      decision = takeAllLocally(keys, asked)
+      decision = takeAllLocally(keys, asked, units)
     }
     return decision.allowed && closed >= 0 ? CLOSED : decision
   }
 
-  function takeAllLocally(keys: readonly string[], subjects: readonly Limited[]): Decision {
+  function takeAllLocally(
+    keys: readonly string[],
+    subjects: readonly Limited[],
+    units: number,
+  ): Decision {
     let decision = CLOSED
     for (const [i, { rate }] of subjects.entries()) {
-      decision = takeLocally(keys[i] as string, rate)
+      decision = takeLocally(keys[i] as string, rate, units)
       if (!decision.allowed) break
     }
     return decision
@@ -128,8 +150,9 @@ export function createLimiter({
 /** Bounded: the subject that was longest unheard of is forgotten. */
 function createLocalLimiter(clock: Clock) {
   const arrivals = new Map<string, number>()
-  return (key: string, rate: Rate): Decision => {
-    const { decision, arrivalAt } = gcra(rate, clock.now().getTime() * 1000, arrivals.get(key))
+  return (key: string, rate: Rate, units: number): Decision => {
+    const now = clock.now().getTime() * 1000
+    const { decision, arrivalAt } = gcra(rate, now, arrivals.get(key), units)
     if (arrivalAt === undefined) return decision
     arrivals.delete(key)
     arrivals.set(key, arrivalAt)

@@ -3,6 +3,7 @@ export type Lru<K, V> = {
   get(key: K): V | undefined
   set(key: K, value: V): void
   delete(key: K): void
+  values(): Iterable<V>
   readonly size: number
 }
 
@@ -27,6 +28,7 @@ export function createLru<K, V>(max: number): Lru<K, V> {
       if (entries.size > max) entries.delete(entries.keys().next().value as K)
     },
     delete: (key) => void entries.delete(key),
+    values: () => entries.values(),
     get size() {
       return entries.size
     },

@@ -7,7 +7,13 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 export type Metrics = {
   readonly registry: Registry
   counter<L extends string>(name: string, help: string, labels?: readonly L[]): Counter<L>
-  gauge<L extends string>(name: string, help: string, labels?: readonly L[]): Gauge<L>
+  /** @param read its value, asked for whenever the metrics are read: of one without labels */
+  gauge<L extends string>(
+    name: string,
+    help: string,
+    labels?: readonly L[],
+    read?: () => number,
+  ): Gauge<L>
   /** @param buckets upper bounds; seconds unless the name says otherwise */
   histogram<L extends string>(
     name: string,
@@ -38,8 +44,24 @@ export function createMetrics({
     registry,
     counter: (name, help, labels = []) =>
       once(name, () => new Counter({ name, help, labelNames: labels, registers: [registry] })),
-    gauge: (name, help, labels = []) =>
-      once(name, () => new Gauge({ name, help, labelNames: labels, registers: [registry] })),
+    gauge: (name, help, labels = [], read = undefined) =>
+      once(
+        name,
+        () =>
+          new Gauge({
+            name,
+            help,
+            labelNames: labels,
+            registers: [registry],
+            ...(read
+              ? {
+                  collect() {
+                    this.set(read())
+                  },
+                }
+              : {}),
+          }),
+      ),
     histogram: (name, help, labels = [], buckets = SECONDS) =>
       once(
         name,

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { type Clock, systemClock } from './clock.ts'
 import type { Envelope, EventContract } from './contract.ts'
 import { newUuid } from './ids.ts'
+import { currentRequest } from './request-scope.ts'
 import type { Sql } from './sql.ts'
 
 export type NewEvent<C extends EventContract> = {
@@ -14,6 +15,7 @@ export type NewEvent<C extends EventContract> = {
   data: z.output<C['data']>
   /** Id of the event or command that led to this one. */
   causationId?: string
+  /** The request that is worked for, unless said. */
   correlationId?: string
   traceparent?: string
   occurredAt?: Date
@@ -54,7 +56,7 @@ export async function appendEvent<C extends EventContract>(
     organizationId: event.organizationId,
     occurredAt: (event.occurredAt ?? clock.now()).toISOString(),
     causationId: event.causationId ?? null,
-    correlationId: event.correlationId ?? null,
+    correlationId: event.correlationId ?? currentRequest()?.requestId ?? null,
     traceparent: event.traceparent ?? null,
     data: z.encode(contract.data, event.data) as Record<string, unknown>,
   }

@@ -25,9 +25,14 @@ export function outboxChannel(domain: string, organizationId: string | null): Ch
   return channelOf('outbox', domain, organizationId ?? 'platform')
 }
 
-/** Policies under a key changed. */
-export function policyInvalidateChannel(key: string): Channel {
-  return channelOf('policy', 'invalidate', key)
+/** A policy changed: for all, or what it is in this organization (`org_…`). */
+export function policyInvalidateChannel(key: string, organizationId?: string | null): Channel {
+  return channelOf('policy', 'invalidate', policyConcern(key, organizationId))
+}
+
+/** How a change of a policy is named, on its channel and among the changes of authority. */
+export function policyConcern(key: string, organizationId?: string | null): string {
+  return organizationId ? `${key}.${organizationId}` : key
 }
 
 /** Changes of authority, numbered: `platform/revocations.ts`. */

@@ -1,4 +1,5 @@
 import { createBell, repeat } from './bell.ts'
+import { outboxNotification } from './outbox.ts'
 import type { Hints } from './pubsub.ts'
 import { type Leadership, takeLead } from './relay-leader.ts'
 import { assignPositions, hintPositions } from './relay-positions.ts'
@@ -25,6 +26,7 @@ const SWEEP_SECONDS = 3_600
 export function startRelay(options: RelayOptions): void {
   const { database, domain, hints, log, metrics, scope, pollSeconds = 1 } = options
   const stopping = new AbortController()
+  const office = { name: 'relay', channel: outboxNotification(database.schema) }
   const isLeader = metrics.gauge('berth_relay_leader', 'Whether this replica relays', ['domain'])
   const failures = metrics.counter('berth_relay_failures_total', 'Failed steps of the relay', [
     'domain',
@@ -76,7 +78,7 @@ export function startRelay(options: RelayOptions): void {
 
   const running = repeat({
     work: async () => {
-      await using leadership = await takeLead(database, pollSeconds, stopping.signal)
+      await using leadership = await takeLead(database, office, pollSeconds, stopping.signal)
       if (leadership) await lead(leadership)
       return false
     },

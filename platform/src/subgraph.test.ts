@@ -173,44 +173,51 @@ test('a resolver that reads the person of a shared actor fails, and its siblings
   expect(errors?.[0]?.extensions).toMatchObject({ code: 'INTERNAL' })
 })
 
-test.each<[string, () => Promise<string>]>([
-  ['none', async () => ''],
-  ['a forged one', () => assertion(person, 'inventory', newServiceKey('gateway'))],
-  ['one for another service', () => assertion(person, 'billing')],
+test.each<[string, string, () => Promise<string>]>([
+  ['none', 'missing', async () => ''],
+  ['a forged one', 'signature', () => assertion(person, 'inventory', newServiceKey('gateway'))],
+  ['one for another service', 'audience', () => assertion(person, 'billing')],
   [
     'an expired one',
+    'expired',
     async () => {
       const token = await assertion()
       clock.advance(120)
       return token
     },
   ],
-])('with %s for an assertion, nothing is executed and the status is 401', async (_case, forge) => {
-  const seen = vi.fn((request: SubgraphRequest) => request)
-  const { url } = await start({ context: seen })
-  const forged = await forge()
-  for (const query of [
-    '{ who { org } }',
-    '{ _service { sdl } }',
-    '{ __typename }',
-    '{ not graphql',
-  ]) {
-    const answer = await ask(url, query, { 'berth-actor': forged })
-    expect(answer.status).toBe(401)
-    expect(answer.data).toBeUndefined()
-    expect(answer.errors).toEqual([
-      {
-        message: 'The actor assertion is missing or not valid',
-        extensions: {
-          code: 'UNAUTHENTICATED',
-          requestId: answer.headers.get('x-request-id'),
-          retryable: false,
+])(
+  'with %s for an assertion, nothing is executed and the status is 401, counted as %s',
+  async (_case, reason, forge) => {
+    const seen = vi.fn((request: SubgraphRequest) => request)
+    const { url } = await start({ context: seen })
+    const forged = await forge()
+    for (const query of [
+      '{ who { org } }',
+      '{ _service { sdl } }',
+      '{ __typename }',
+      '{ not graphql',
+    ]) {
+      const answer = await ask(url, query, { 'berth-actor': forged })
+      expect(answer.status).toBe(401)
+      expect(answer.data).toBeUndefined()
+      expect(answer.errors).toEqual([
+        {
+          message: 'The actor assertion is missing or not valid',
+          extensions: {
+            code: 'UNAUTHENTICATED',
+            requestId: answer.headers.get('x-request-id'),
+            retryable: false,
+          },
         },
-      },
-    ])
-  }
-  expect(seen).not.toHaveBeenCalled()
-})
+      ])
+    }
+    expect(seen).not.toHaveBeenCalled()
+    expect(await (await fetch(`${url}/metrics`)).text()).toContain(
+      `berth_assertion_refusals_total{reason="${reason}",service="inventory"} 4`,
+    )
+  },
+)
 
 test('errors go through the one translator, with the request’s id', async () => {
   const { url } = await start()

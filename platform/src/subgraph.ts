@@ -12,6 +12,7 @@ import type { ReadinessChecks } from './health.ts'
 import { type HttpServer, type Routes, startHttp } from './http.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { withinRequest } from './request-scope.ts'
 import { DateTime, Decimal } from './scalars.ts'
 import { type Rules, shieldSchema } from './shield.ts'
 import { serveSubscriptions } from './subscriptions.ts'
@@ -111,7 +112,10 @@ export async function startSubgraph<C extends BaseContext>(
     metrics,
     routes: {
       ...options.routes,
-      'POST /graphql': graphql,
+      'POST /graphql': (request, reply) =>
+        withinRequest({ requestId: request.requestId, origin: 'graphql' }, () =>
+          graphql(request, reply),
+        ),
       ...createCommandPort({ service, handlers: commands, jwks: keys.jwks, metrics, clock }),
     },
     ready: options.ready ?? {},

@@ -7,6 +7,7 @@ test('it never weighs more than its bound, whatever is done to it', () => {
     fc.tuple(fc.constant('set' as const), fc.nat(40), fc.nat(40)),
     fc.tuple(fc.constant('get' as const), fc.nat(40), fc.constant(0)),
     fc.tuple(fc.constant('delete' as const), fc.nat(40), fc.constant(0)),
+    fc.tuple(fc.constant('grow' as const), fc.nat(40), fc.nat(25)),
   )
   fc.assert(
     fc.property(fc.array(operation, { maxLength: 300 }), (operations) => {
@@ -19,9 +20,12 @@ test('it never weighs more than its bound, whatever is done to it', () => {
       for (const [what, key, weight] of operations) {
         if (what === 'set') cache.set(key, key, weight)
         else if (what === 'delete') cache.delete(key)
+        else if (what === 'grow') cache.grow(key, key, weight)
         else expect(cache.get(key) ?? key).toBe(key)
         if (what === 'set' && weight <= 20) kept.set(key, weight)
+        else if (what === 'grow') kept.set(key, (kept.get(key) ?? Number.NaN) + weight)
         else if (what !== 'get') kept.delete(key)
+        if (what === 'grow' && Number.isNaN(kept.get(key))) kept.delete(key)
         for (const gone of evicted.splice(0)) kept.delete(gone)
         expect(cache.weight).toBe([...kept.values()].reduce((a, b) => a + b, 0))
         expect(cache.weight).toBeLessThanOrEqual(160)
@@ -29,6 +33,22 @@ test('it never weighs more than its bound, whatever is done to it', () => {
       }
     }),
   )
+})
+
+test('what has grown is weighed with what it has become, and another value under its key is not', () => {
+  const evicted: string[] = []
+  const cache = createWeightedCache<string, string>({
+    maxWeight: 800,
+    onEvict: (it) => evicted.push(it),
+  })
+  for (const it of ['a', 'b', 'c']) cache.set(it, it, 30)
+  cache.grow('c', 'another', 50)
+  expect(cache.weight).toBe(90)
+  cache.grow('c', 'c', 30)
+  expect([cache.weight, evicted]).toEqual([90, ['a']])
+  cache.get('b')
+  cache.grow('b', 'b', 71)
+  expect([cache.weight, cache.size, evicted]).toEqual([60, 1, ['a', 'b']])
 })
 
 test('a flood of keys that are seen once evicts nothing that was used again', () => {

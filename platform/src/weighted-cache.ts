@@ -9,6 +9,11 @@ export type WeightedCache<K, V> = {
   get(key: K): V | undefined
   /** Whoever weighs more than probation holds is not kept. */
   set(key: K, value: V, weight: number): void
+  /**
+   * What is kept under this key has become heavier, if it is this value. It counts as no use; whoever
+   * weighs more than probation holds by then is evicted.
+   */
+  grow(key: K, value: V, by: number): void
   delete(key: K): void
   /** Those with most uses, first the most used. */
   hottest(count: number): readonly V[]
@@ -20,7 +25,7 @@ export type WeightedCache<K, V> = {
 type Entry<K, V> = {
   readonly key: K
   readonly value: V
-  readonly weight: number
+  weight: number
   /** All uses, for `hottest`. */
   uses: number
   /** What it defends its place with: as many uses, at most `MAX_CREDIT`. */
@@ -68,6 +73,19 @@ export function createWeightedCache<K, V>({
       probation.add(entry)
       shrinkProbation()
     },
+    grow(key, value, by) {
+      const entry = entries.get(key)
+      if (entry?.value !== value) return
+      const segment = entry.isProtected ? guarded : probation
+      if (!(entry.weight + by <= probation.max)) {
+        remove(key)
+        onEvict?.(value)
+        return
+      }
+      segment.grow(entry, by)
+      while (guarded.weight > guarded.max) demoteOldest()
+      shrinkProbation()
+    },
     delete: remove,
     hottest: (count) =>
       [...entries.values()]
@@ -92,14 +110,20 @@ export function createWeightedCache<K, V>({
         probation.refresh(entry)
         return
       }
-      guarded.remove(oldest)
-      oldest.isProtected = false
-      probation.add(oldest)
+      demoteOldest()
     }
     probation.remove(entry)
     entry.isProtected = true
     guarded.add(entry)
     shrinkProbation()
+  }
+
+  function demoteOldest(): void {
+    const oldest = guarded.oldest()
+    if (!oldest) return
+    guarded.remove(oldest)
+    oldest.isProtected = false
+    probation.add(oldest)
   }
 
   function shrinkProbation(): void {
@@ -136,6 +160,10 @@ function createSegment<K, V>(max: number) {
     },
     remove(entry: Entry<K, V>): void {
       if (members.delete(entry.key)) weight -= entry.weight
+    },
+    grow(entry: Entry<K, V>, by: number): void {
+      entry.weight += by
+      weight += by
     },
     refresh(entry: Entry<K, V>): void {
       members.delete(entry.key)

@@ -10,6 +10,8 @@ export const terminalToken = z.strictObject({
   allocationId: idOf('alc'),
   organizationId: idOf('org'),
   userId: idOf('usr'),
+  /** By which the person asked for it, as in `actor.credential`. */
+  credential: z.string().max(128).nullable().default(null),
   /** The Origin that may use it; null is for clients that are not browsers. */
   origin: z.string().nullable(),
 })

@@ -1,10 +1,26 @@
 import { command, idOf } from '@berth/platform/contract'
 import { z } from 'zod'
 
+/** But policy, which asks itself nothing by command. */
+const everyService = [
+  'gateway',
+  'terminal',
+  'allocations',
+  'billing',
+  'inventory',
+  'notifications',
+] as const
+
+/** More than any issuer ever had: the gateways hold them all. */
+export const MAX_DENIED_SIGNING_KEYS = 1_000
+
+const REFRESH = 'refresh:'
+
 /**
  * Who a verified token's subject is here, and what they may do in the organization asked for, or
- * in their first one. `NOT_FOUND` when nobody of that issuer and subject is known, `FORBIDDEN`
- * when they do not belong to the organization asked for.
+ * in their first one. `NOT_FOUND` when nobody of that issuer and subject is known, or they are
+ * suspended: the message says which, for the log. `FORBIDDEN` when they do not belong to the
+ * organization asked for, and with `suspended: true` when that organization is suspended.
  */
 export const resolveActor = command({
   name: 'actors.resolve',
@@ -18,6 +34,31 @@ export const resolveActor = command({
   output: z.strictObject({
     userId: idOf('usr'),
     organizationId: idOf('org').nullable(),
+    roles: z.array(z.string()),
+  }),
+})
+
+/**
+ * Whether what a person has left open in an organization may stay so, and what they may be there as of
+ * now. That it may not is an answer and no error: whoever asks tells it from not being answered.
+ */
+export const readStanding = command({
+  name: 'actors.standing',
+  owner: 'policy',
+  callers: ['terminal'],
+  input: z.strictObject({
+    userId: idOf('usr'),
+    organizationId: idOf('org'),
+    /** By which they came, as in `actor.credential`: `ses_…` for a browser session. */
+    credential: z.string().max(128).nullable(),
+  }),
+  output: z.strictObject({
+    /**
+     * `SIGNED_OUT` once that session was ended by somebody; one that ran out ends nothing. `SHUT_OUT`
+     * when they do not belong there any more, or are suspended, or the organization is.
+     */
+    standing: z.enum(['GOOD', 'SIGNED_OUT', 'SHUT_OUT']),
+    /** None unless it is good. */
     roles: z.array(z.string()),
   }),
 })
@@ -47,26 +88,70 @@ export const resolveApiKey = command({
 })
 
 /**
- * The values of policies as they hold in an organization, or on the platform when none is named. A
- * key without a value is left out.
+ * The values of policies as they hold for a member of an organization, for the organization, or on the
+ * platform when none is named. A key without a value is left out.
  */
 export const readPolicies = command({
   name: 'policies.read',
   owner: 'policy',
-  callers: ['gateway', 'terminal', 'allocations', 'billing', 'inventory', 'notifications'],
+  callers: everyService,
   input: z.strictObject({
     keys: z.array(z.string().max(128)).min(1).max(64),
     organizationId: z.string().max(64).optional(),
+    /** As they hold for this member of it. */
+    userId: z.string().max(64).optional(),
   }),
   output: z.strictObject({
     values: z.array(
       z.strictObject({
         key: z.string().max(128),
+        /** Rises with every change of what the value is made of. */
         version: z.int().nonnegative(),
         value: z.json(),
       }),
     ),
   }),
+})
+
+/** Whose decisions are asked for: nobody in particular, so that the answer holds for all like them. */
+const authority = {
+  kind: z.enum(['anonymous', 'person', 'api-key', 'service']),
+  organizationId: idOf('org').nullable(),
+  roles: z.array(z.string().max(64)).max(64),
+}
+
+/** Every action that such an actor is granted; the scopes of an API key narrow that further. */
+export const readGrants = command({
+  name: 'policies.grants',
+  owner: 'policy',
+  callers: everyService,
+  input: z.strictObject(authority),
+  output: z.strictObject({
+    granted: z.array(z.string().max(128)),
+    /** Those that depend on facts of the single case: `policies.decide` decides them. */
+    dependent: z.array(z.string().max(128)),
+  }),
+})
+
+/** Whether such an actor may do this, the facts of the case being these. */
+export const decideAction = command({
+  name: 'policies.decide',
+  owner: 'policy',
+  callers: everyService,
+  input: z.strictObject({
+    ...authority,
+    action: z.string().max(128),
+    /** At most one of a name, as the action declares them. */
+    facts: z
+      .array(
+        z.strictObject({
+          name: z.string().max(64),
+          value: z.union([z.string().max(1_000), z.int(), z.boolean()]),
+        }),
+      )
+      .max(32),
+  }),
+  output: z.strictObject({ isGranted: z.boolean() }),
 })
 
 /**
@@ -78,7 +163,7 @@ export const readPolicies = command({
 export const readRevocations = command({
   name: 'revocations.read',
   owner: 'policy',
-  callers: ['gateway', 'terminal'],
+  callers: everyService,
   input: z.strictObject({
     after: z.int().nonnegative().nullable(),
     limit: z.int().min(1).max(1_000),
@@ -97,6 +182,40 @@ export const readRevocations = command({
     isComplete: z.boolean(),
   }),
 })
+
+/**
+ * The keys of the issuer that sign no token any more, each by its key id or its thumbprint (RFC 7638).
+ * Every change of the list is a concern of kind `signing-key`.
+ */
+export const readDeniedSigningKeys = command({
+  name: 'signingKeys.denied',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({}),
+  output: z.strictObject({ keyIds: z.array(z.string().max(255)).max(MAX_DENIED_SIGNING_KEYS) }),
+})
+
+/**
+ * Tells every gateway to fetch the keys of the issuer anew: by a concern of kind `signing-key` whose id
+ * is `signingKeyRefresh(refreshId)`. Audited as what the gateway did, once for each refresh.
+ */
+export const refreshSigningKeys = command({
+  name: 'signingKeys.refresh',
+  owner: 'policy',
+  callers: ['gateway'],
+  input: z.strictObject({ refreshId: z.uuidv7(), reason: z.string().max(500).nullable() }),
+  output: z.strictObject({}),
+})
+
+/** As a concern names it. No key is named so: a key of that id would be fetched anew in vain, no more. */
+export function signingKeyRefresh(refreshId: string): string {
+  return `${REFRESH}${refreshId}`
+}
+
+/** Null for the id of a key. */
+export function refreshOfConcern(id: string): string | null {
+  return id.startsWith(REFRESH) ? id.slice(REFRESH.length) : null
+}
 
 /**
  * Signs a short-lived SSH certificate. The user authority opens an allocation's account for one
@@ -122,7 +241,7 @@ const sessionHash = z.string().regex(/^[0-9a-f]{64}$/)
 
 /**
  * A browser session begins: whoever the issuer says it is has signed in. The same session id again
- * changes nothing. `NOT_FOUND` when nobody is known by this identity.
+ * changes nothing. `NOT_FOUND` when nobody is known by this identity, `FORBIDDEN` when they are suspended.
  */
 export const createSession = command({
   name: 'sessions.create',
@@ -229,4 +348,40 @@ export const endSessionRefresh = command({
   }),
   /** False when the lease was another's by then, or the session has ended. */
   output: z.strictObject({ isStored: z.boolean() }),
+})
+
+const auditJson = z.string().max(200_000)
+
+/**
+ * Rows of the caller's own audit, for the trail that policy seals: the domain is the calling service's
+ * name. At least once each: what came before is known by its id, and left as it is.
+ */
+export const appendAuditTrail = command({
+  name: 'audit.append',
+  owner: 'policy',
+  callers: ['allocations', 'billing', 'inventory', 'notifications'],
+  input: z.strictObject({
+    events: z
+      .array(
+        z.strictObject({
+          /** Its time is when it was done. */
+          id: z.uuid(),
+          organizationId: z.uuid().nullable(),
+          // JSON texts, as they were written: whatever was audited is taken.
+          actor: auditJson,
+          facts: auditJson,
+          before: auditJson.nullable(),
+          after: auditJson.nullable(),
+          action: auditJson,
+          target: auditJson,
+          reason: auditJson.nullable(),
+          requestId: auditJson.nullable(),
+          origin: auditJson.nullable(),
+        }),
+      )
+      .min(1)
+      .max(500),
+  }),
+  /** How many were new. */
+  output: z.strictObject({ appended: z.int().nonnegative() }),
 })

@@ -94,3 +94,39 @@ export const apiKeyRevoked = event({
   version: 1,
   data: z.strictObject({}),
 })
+
+/** The envelope's organization cannot be acted for, nor its API keys be used, from now on. */
+export const organizationSuspended = event({
+  domain: 'policy',
+  aggregate: 'organization',
+  verb: 'suspended',
+  version: 1,
+  data: z.strictObject({}),
+})
+
+/** The envelope's organization is as it was before it was suspended. */
+export const organizationReinstated = event({
+  domain: 'policy',
+  aggregate: 'organization',
+  verb: 'reinstated',
+  version: 1,
+  data: z.strictObject({}),
+})
+
+/** A person, the aggregate, is refused wherever they sign in, and so are the API keys that they made. */
+export const personSuspended = event({
+  domain: 'policy',
+  aggregate: 'person',
+  verb: 'suspended',
+  version: 1,
+  data: z.strictObject({ userId: idOf('usr') }),
+})
+
+/** A person is let in again. */
+export const personReinstated = event({
+  domain: 'policy',
+  aggregate: 'person',
+  verb: 'reinstated',
+  version: 1,
+  data: z.strictObject({ userId: idOf('usr') }),
+})

@@ -6,18 +6,19 @@ const folder = path.join(import.meta.dirname, '../../doc')
 const page = path.join(folder, 'performance.md')
 
 /**
- * Puts what a bench found into `doc/performance.md`, between its markers, and its picture beside.
+ * Puts what a bench found into `doc/performance.md`, between its markers, and its picture beside,
+ * where it has one.
  *
  * @throws {Error} when the page has no such markers
  */
-export function writeSection(name: string, markdown: string, picture: string): void {
+export function writeSection(name: string, markdown: string, picture?: string): void {
   const text = readFileSync(page, 'utf8')
   const [start, end] = [`<!-- bench:${name} -->`, `<!-- /bench:${name} -->`]
   const [from, to] = [text.indexOf(start), text.indexOf(end)]
   if (from < 0 || to < from) throw new Error(`doc/performance.md has no ${start} … ${end}`)
   const section = `${start}\n\n${markdown.trim()}\n\n`
   writeFileSync(page, text.slice(0, from) + section + text.slice(to))
-  writeFileSync(path.join(folder, `${name}-benchmark.svg`), picture)
+  if (picture) writeFileSync(path.join(folder, `${name}-benchmark.svg`), picture)
 }
 
 /** A table whose first column is words and whose others are figures. */

@@ -1,7 +1,9 @@
 import { OPERATOR_ROLE } from '@berth/platform/actor'
 import { DomainError } from '@berth/platform/errors'
 import type { DocumentNode, OperationDefinitionNode } from 'graphql'
-import { checkShape, checkVariables, measure, type Shape } from './limits.ts'
+import type { OperationCost } from './cost.ts'
+import type { Costs } from './costs.ts'
+import { checkCost, checkShape, checkVariables, measure, type Shape } from './limits.ts'
 import type { Caller, Rates } from './rates.ts'
 
 /** An operation of a document that was parsed and validated. */
@@ -16,30 +18,49 @@ export type Operation = {
  * Whether this operation may run for this caller, now. Every face asks it, and no face checks
  * anything of the sort by itself.
  *
+ * @returns what it costs at most
  * @throws {DomainError} TOO_COMPLEX, BAD_INPUT, FORBIDDEN or RATE_LIMITED, and says by how much
  */
-export type Admit = (operation: Operation, caller: Caller) => Promise<void>
+export type Admit = (operation: Operation, caller: Caller) => Promise<number>
 
-/** @param introspection `operators`: the schema is shown to platform operators alone */
+/** An operation counts as one request for each of these that it costs, begun or whole. */
+export const COST_OF_REQUEST = 1_000
+
+/**
+ * @param introspection `operators`: the schema is shown to platform operators alone
+ * @param maxCost of one operation
+ */
 export function createAdmit({
   rates,
   introspection,
+  costs,
+  maxCost,
 }: {
   rates: Rates
   introspection: 'everyone' | 'operators'
+  costs: Pick<Costs, 'of'>
+  maxCost: number
 }): Admit {
-  const shapes = new WeakMap<OperationDefinitionNode, Shape>()
+  const known = new WeakMap<OperationDefinitionNode, Measured>()
 
   return async (operation, caller) => {
     const { document, definition, variables, idempotencyKey } = operation
-    // First: what is refused counts too.
-    await rates.take(definition.operation, caller)
-    const shape = shapes.get(definition) ?? measure(document, definition)
-    shapes.set(definition, shape)
+    const { shape, cost: costOf } = known.get(definition) ?? measured(document, definition)
+    const cost = typeof costOf === 'number' ? costOf : costOf(variables)
+    // First: what is refused counts too, and as no more than what could have been admitted.
+    await rates.take(definition.operation, caller, unitsOf(Math.min(cost, maxCost)))
     checkShape(shape)
     checkVariables(variables)
+    checkCost(cost, maxCost)
     if (shape.introspects) checkIntrospection(caller)
     if (idempotencyKey !== null) checkKeyed(definition, shape, idempotencyKey)
+    return cost
+  }
+
+  function measured(document: DocumentNode, definition: OperationDefinitionNode): Measured {
+    const made = { shape: measure(document, definition), cost: costs.of(document, definition) }
+    known.set(definition, made)
+    return made
   }
 
   function checkIntrospection({ actor }: Caller): void {
@@ -49,6 +70,12 @@ export function createAdmit({
       'The schema is shown to operators only: read the published one',
     )
   }
+}
+
+type Measured = { readonly shape: Shape; readonly cost: OperationCost }
+
+function unitsOf(cost: number): number {
+  return Math.max(1, Math.ceil(cost / COST_OF_REQUEST))
 }
 
 /** One key, one effect: with two root fields, one of them could be repeated without the other. */

@@ -1,8 +1,8 @@
 import { anonymous } from '@berth/platform/actor'
 import { createMetrics, type Metrics } from '@berth/platform/metrics'
-import { buildSchema, type DocumentNode, Kind, parse, Token } from 'graphql'
+import { buildSchema, type DocumentNode, GraphQLError, Kind, parse, Token } from 'graphql'
 import { expect, test } from 'vitest'
-import { createDocuments, operationOf } from './documents.ts'
+import { createDocuments, operationOf, weightOfPlan } from './documents.ts'
 import { LIMITS } from './limits.ts'
 import type { PlanningBudget } from './planning-budget.ts'
 
@@ -88,14 +88,15 @@ test('a text longer than the limit is refused before it is read, in bytes and no
   }
 })
 
-test('comments are not kept: no token is that no node begins or ends with', () => {
+test('no token is kept, and so no comment; where a variable was declared is', () => {
   const comments = '\n#'.repeat(30_000)
-  const source = `{ offers ${comments}\n a: offers }`
+  const source = `query ($a: Boolean!) { offers ${comments}\n a: offers @skip(if: $a) }`
   const document = create({ maxBytes: 64_000_000 }).open(source)
-  const kept = tokensKept(document)
-  expect(kept.has('Comment')).toBe(false)
-  expect([...kept.values()].reduce((sum, it) => sum + it, 0)).toBeLessThan(20)
+  expect(tokensKept(document)).toBe(0)
   expect(document.loc?.source.body).toBe(source)
+  const [variable] = operationOf(document, null).variableDefinitions ?? []
+  const told = new GraphQLError('no value', { nodes: variable ?? null })
+  expect(told.locations).toEqual([{ line: 1, column: 8 }])
 })
 
 test('errors of what is not valid say where, behind comments too', () => {
@@ -141,6 +142,30 @@ test.each([
   }
 })
 
+test('fields of one name that are too many to compare are refused in words that say what to do', () => {
+  for (const name of ['__typename', 'offers']) {
+    expect(() => create().open(`{ ${`${name} `.repeat(1_900)} }`)).toThrow(
+      expect.objectContaining({
+        code: 'TOO_COMPLEX',
+        message: expect.stringMatching(/too much to validate: ask for each field once/),
+      }),
+    )
+  }
+})
+
+test('what is planned is weighed with its document, while that is kept', async () => {
+  const metrics = createMetrics({ service: 'test' })
+  const documents = create({ maxBytes: 1_000_000, metrics })
+  const [first, pinned] = [documents.open('{ offers }'), documents.pin('{ a: offers }')]
+  const before = (await figure(metrics, 'bytes')) ?? 0
+  documents.planned(first, 3)
+  documents.planned(pinned, 3)
+  expect(await figure(metrics, 'bytes')).toBe(before + weightOfPlan(3))
+  documents.planned(first, 1_000)
+  expect(await figure(metrics, 'bytes')).toBe(0)
+  expect(documents.open('{ offers }')).not.toBe(first)
+})
+
 test('names of the schema are not guessed for a client that may not see it', () => {
   expect(messageOf(true)).toBe('Cannot query field "ofers" on type "Query".')
   expect(messageOf(false)).toContain('"offers"')
@@ -179,18 +204,16 @@ function messagesOf(open: () => unknown): string[] {
   return []
 }
 
-/** Tokens that can be reached from it, by kind. */
-function tokensKept(document: DocumentNode): Map<string, number> {
+/** Tokens that can be reached from it. */
+function tokensKept(document: DocumentNode): number {
   const seen = new Set<object>()
-  const kept = new Map<string, number>()
   const left: object[] = [document]
   for (let it = left.pop(); it; it = left.pop()) {
     if (seen.has(it)) continue
     seen.add(it)
-    if (it instanceof Token) kept.set(it.kind, (kept.get(it.kind) ?? 0) + 1)
     for (const value of Object.values(it)) {
       if (typeof value === 'object' && value !== null) left.push(value)
     }
   }
-  return kept
+  return [...seen].filter((it) => it instanceof Token).length
 }

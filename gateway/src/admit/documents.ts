@@ -7,9 +7,11 @@ import {
   GraphQLError,
   type GraphQLSchema,
   getOperationAST,
+  Kind,
+  type Location,
   type OperationDefinitionNode,
   parse,
-  type Token,
+  type VariableDefinitionNode,
   validate,
 } from 'graphql'
 import { checkLength, LIMITS } from './limits.ts'
@@ -21,13 +23,19 @@ export type Documents = {
   /**
    * The parsed and validated document of this text.
    *
-   * @throws {DomainError} TOO_COMPLEX when it is too long or has too many tokens, RATE_LIMITED for
-   * whoever has sent too much that is new
+   * @throws {DomainError} TOO_COMPLEX when it is too long, or too much to read or to validate,
+   * RATE_LIMITED for whoever has sent too much that is new
    * @throws {AggregateError} of GraphQLErrors when it is not valid
    */
   open(source: string, by?: Opening): DocumentNode
   /** The same, and it is never evicted. */
   pin(source: string): DocumentNode
+  /**
+   * Plans were made of this document, and are kept as long as it is: it weighs more by that.
+   *
+   * @param fetches requests to subgraphs that they have
+   */
+  planned(document: DocumentNode, fetches: number): void
   /** Texts of those that were used most, first the most used. */
   hottest(count: number): readonly string[]
 }
@@ -67,6 +75,7 @@ export function createDocuments(
 ): Documents {
   const { hits, misses, evictions, bytes } = documentMetrics(metrics)
   const pinned = new Map<string, DocumentNode>()
+  const keys = new WeakMap<DocumentNode, string>()
   const cache = createWeightedCache<string, DocumentNode>({
     maxWeight: maxBytes,
     onEvict: () => evictions.inc(),
@@ -81,6 +90,7 @@ export function createDocuments(
 
   function keep(key: string, document: DocumentNode): void {
     onRead?.(document)
+    keys.set(document, key)
     cache.set(key, document, weightOf(document))
     bytes.set(cache.weight)
   }
@@ -92,8 +102,7 @@ export function createDocuments(
       const shown = errors.map(explained)
       throw new AggregateError(hideSchema ? shown.map(withoutSuggestions) : shown)
     }
-    unlinkTokens(document)
-    return document
+    return kept(document)
   }
 
   return {
@@ -117,6 +126,12 @@ export function createDocuments(
       pinned.set(key, document)
       return document
     },
+    planned(document, fetches) {
+      const key = keys.get(document)
+      if (key === undefined) return
+      cache.grow(key, document, weightOfPlan(fetches))
+      bytes.set(cache.weight)
+    },
     hottest: (count) => cache.hottest(count).map((it) => it.loc?.source.body ?? ''),
   }
 }
@@ -124,33 +139,56 @@ export function createDocuments(
 const NOBODY: Opening = Object.freeze({})
 
 /**
- * The parser links all tokens with each other, and so keeps the comments between them, which its
- * limit does not count. Each node keeps where it begins and ends: for that, no token needs another.
+ * The same document without its tokens, of which every node keeps two, and they all others with the
+ * comments between them: they are most of what a small document takes. What is told once it is
+ * valid is what a variable was given: where that was declared is kept.
  */
-function unlinkTokens({ loc }: DocumentNode): void {
-  let token: Token | null = loc?.startToken ?? null
-  while (token) {
-    const { next }: Token = token
-    const links: { prev: Token | null; next: Token | null } = token
-    links.prev = null
-    links.next = null
-    token = next
-  }
+function kept(document: DocumentNode): DocumentNode {
+  const { source } = document.loc ?? {}
+  if (!source) return document
+  const bare = parse(source, { ...PARSE_OPTIONS, noLocation: true })
+  place(bare, document)
+  const declared = variablesOf(document)
+  for (const [index, it] of variablesOf(bare).entries()) place(it, declared[index])
+  return bare
 }
 
-/**
- * Heap that a document takes with its plan and its compiled operation, measured over many kinds:
- * nodes, their tokens and what is planned from them grow with its tokens.
- */
-const BYTES_PER_TOKEN = 1_400
-const BYTES_PER_DOCUMENT = 8 * 1024
+function variablesOf({ definitions }: DocumentNode): readonly VariableDefinitionNode[] {
+  return definitions.flatMap((it) =>
+    it.kind === Kind.OPERATION_DEFINITION ? (it.variableDefinitions ?? []) : [],
+  )
+}
 
-/** Bytes of heap, estimated: the document, one plan of it and what is compiled of that. */
+type Placed = { readonly loc?: Location | undefined }
+
+/** Where the one is, without its tokens. */
+function place(node: Placed, { loc }: Placed = {}): void {
+  if (!loc) return
+  const { start, end, source } = loc
+  Object.assign(node, { loc: { start, end, source } })
+}
+
+/** Measured over many kinds of documents, as `weight.test.ts` does. */
+const BYTES_PER_TOKEN = 500
+/** Of a plan: the closures of a request, and what it was compiled from. */
+const BYTES_PER_FETCH = 14_500
+
+/** Bytes of heap, estimated, that a document takes with what is made of it but for its requests. */
 export function weightOf(document: DocumentNode): number {
   // Set by `parse`, but not of its type.
   const { tokenCount = 0 } = document as { tokenCount?: number }
-  const characters = document.loc?.source.body.length ?? 0
-  return BYTES_PER_DOCUMENT + BYTES_PER_TOKEN * tokenCount + 2 * characters
+  const { body = '' } = document.loc?.source ?? {}
+  return BYTES_PER_TOKEN * tokenCount + bytesOf(body)
+}
+
+/** The same, of a compiled plan with so many requests. */
+export function weightOfPlan(fetches: number): number {
+  return BYTES_PER_FETCH * fetches
+}
+
+/** V8 keeps a string with two bytes a character once one of them needs two. */
+function bytesOf(text: string): number {
+  return /[^\0-\xff]/.test(text) ? 2 * text.length : text.length
 }
 
 function documentMetrics(metrics: Metrics) {
@@ -209,8 +247,21 @@ function read(source: string): DocumentNode {
   }
 }
 
-/** One rule evaluates `@skip` without variables, and throws what it should report. */
+/**
+ * @throws {DomainError} TOO_COMPLEX where fields of one response name, or fragments in fragments, are
+ * too many to compare: graphql-js tells of both by this message alone
+ */
 function problemsOf(schema: GraphQLSchema, document: DocumentNode): readonly GraphQLError[] {
+  const errors = validated(schema, document)
+  if (!errors.some((it) => it.message === 'Validation aborted.')) return errors
+  throw new DomainError(
+    'TOO_COMPLEX',
+    'The document takes too much to validate: ask for each field once, and spread fewer fragments in others',
+  )
+}
+
+/** One rule evaluates `@skip` without variables, and throws what it should report. */
+function validated(schema: GraphQLSchema, document: DocumentNode): readonly GraphQLError[] {
   try {
     return validate(schema, document)
   } catch (error) {

@@ -26,6 +26,8 @@ export const LIMITS = Object.freeze({
    * planned for all their values at once, and what that takes grows with the square of this.
    */
   conditionDepth: 8,
+  /** What it may cost, as `@cost` and `@listSize` say. */
+  cost: 10_000,
   /** Of the variables, as JSON. */
   variablesBytes: 64 * 1024,
   /** Lists and objects of the variables within each other; far fewer than a stack holds. */
@@ -163,6 +165,15 @@ export function checkShape(shape: Shape): void {
   if (excesses.length > 0) {
     throw new DomainError('TOO_COMPLEX', `The operation is too complex: ${excesses.join(', ')}`)
   }
+}
+
+/** @throws {DomainError} TOO_COMPLEX */
+export function checkCost(cost: number, most: number): void {
+  if (cost <= most) return
+  throw new DomainError(
+    'TOO_COMPLEX',
+    `The operation costs too much: ${cost} (at most ${most}). Ask for fewer items, or for less of each`,
+  )
 }
 
 /** @throws {DomainError} TOO_COMPLEX */

@@ -1,8 +1,8 @@
-import type { Actor } from '@berth/platform/actor'
+import { type Actor, subjectOf } from '@berth/platform/actor'
 import { DomainError } from '@berth/platform/errors'
 import type { Limiter, Rate } from '@berth/platform/limiter'
 import type { Log } from '@berth/platform/log'
-import type { PolicyClient } from '@berth/platform/policy-client'
+import type { PolicyClient, PolicyScope } from '@berth/platform/policy-client'
 import { z } from 'zod'
 import { partyOf } from './party.ts'
 
@@ -12,8 +12,11 @@ export type OperationClass = 'query' | 'mutation' | 'subscription' | 'auth'
 export type Caller = { readonly actor: Actor; readonly clientIp: string }
 
 export type Rates = {
-  /** @throws {DomainError} RATE_LIMITED with `retryAfterSeconds` */
-  take(of: OperationClass, caller: Caller): Promise<void>
+  /**
+   * @param units counts as so many requests: 1 unless said
+   * @throws {DomainError} RATE_LIMITED with `retryAfterSeconds`
+   */
+  take(of: OperationClass, caller: Caller, units?: number): Promise<void>
 }
 
 /** For gateways where it is for whoever stands before them to say how often one may ask. */
@@ -37,14 +40,16 @@ export function createRates({
 }): Rates {
   const parsed = new WeakMap<object, RateFor>()
   return {
-    async take(of, { actor, clientIp }) {
+    async take(of, { actor, clientIp }, units) {
       const { organizationId } = actor
-      const rate = await rateOf(of, organizationId)
-      const own = { subject: partyOf(actor, clientIp), rate: rate.own }
+      const rate = await rateOf(of, { organizationId }, DEFAULTS[of])
+      const userId = organizationId && subjectOf(actor)
+      const its = userId ? await rateOf(of, { organizationId, userId }, rate) : rate
+      const own = { subject: partyOf(actor, clientIp), rate: its.own }
       const subjects = organizationId
         ? [own, { subject: `org:${organizationId}`, rate: rate.ofAll }]
         : [own]
-      const { allowed, retryAfterSeconds } = await limiter.takeAll(of, subjects)
+      const { allowed, retryAfterSeconds } = await limiter.takeAll(of, subjects, units)
       if (allowed) return
       // A rate of nothing at all has no end to wait for: an hour is as good an answer as any.
       const wait = Number.isFinite(retryAfterSeconds) ? Math.ceil(retryAfterSeconds) : 3_600
@@ -54,27 +59,32 @@ export function createRates({
     },
   }
 
-  async function rateOf(of: OperationClass, organizationId: string | null): Promise<RateFor> {
+  /** @param otherwise what holds while policy has said nothing */
+  async function rateOf(
+    of: OperationClass,
+    scope: PolicyScope,
+    otherwise: RateFor,
+  ): Promise<RateFor> {
     const key = `ratelimit.${of}`
     let value: unknown
     try {
-      value = await policy.value(key, { organizationId })
+      value = await policy.value(key, scope)
     } catch (err) {
-      log.debug({ err, policy: key }, 'no rate from policy: the default holds')
+      log.debug({ err, policy: key }, 'no rate from policy: what is known holds')
     }
-    if (value === undefined) return DEFAULTS[of]
+    if (value === undefined) return otherwise
     // The client gives the same object for as long as it has no other.
-    if (typeof value !== 'object' || value === null) return parse(value, of, key)
-    const known = parsed.get(value) ?? parse(value, of, key)
+    if (typeof value !== 'object' || value === null) return parse(value, key, otherwise)
+    const known = parsed.get(value) ?? parse(value, key, otherwise)
     parsed.set(value, known)
     return known
   }
 
-  function parse(value: unknown, of: OperationClass, key: string): RateFor {
+  function parse(value: unknown, key: string, otherwise: RateFor): RateFor {
     const { success, data } = RatePolicy.safeParse(value)
     if (success) return withAll(data)
-    log.error({ policy: key }, 'the rate in policy is malformed: the default holds')
-    return DEFAULTS[of]
+    log.error({ policy: key }, 'the rate in policy is malformed: what is known holds')
+    return otherwise
   }
 }
 

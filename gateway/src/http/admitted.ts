@@ -26,7 +26,7 @@ export async function admitOverHttp(
   admit: Admit,
   { document, operationName, variables, accept }: Asked,
   context: GatewayContext,
-): Promise<OperationDefinitionNode> {
+): Promise<Admitted> {
   // Before it has effects that nobody is told of.
   if (answerType(accept) === null) throw new NotAcceptable()
   const definition = operationOf(document, operationName)
@@ -34,8 +34,14 @@ export async function admitOverHttp(
     throw new DomainError('BAD_INPUT', SUBSCRIBE_ELSEWHERE)
   }
   const { idempotencyKey } = context
-  await admit({ document, definition, variables, idempotencyKey }, context)
-  return definition
+  const cost = await admit({ document, definition, variables, idempotencyKey }, context)
+  return { definition, cost }
+}
+
+export type Admitted = {
+  readonly definition: OperationDefinitionNode
+  /** What it costs at most. */
+  readonly cost: number
 }
 
 const SUBSCRIBE_ELSEWHERE =

@@ -11,8 +11,9 @@ import { type DocumentNode, type FormattedExecutionResult, Kind } from 'graphql'
 import type { Admit } from '../admit/admit.ts'
 import type { ReadDocument } from '../admit/reading.ts'
 import type { GatewayContext } from '../context.ts'
-import { JsonText, shownErrors, stringifyAnswer } from '../federation/answer-text.ts'
+import { extensionsOf, JsonText, shownErrors, stringifyAnswer } from '../federation/answer-text.ts'
 import type { Executor } from '../federation/executor.ts'
+import type { ServedExecutor } from '../federation/graph-source.ts'
 import { admitOverHttp, headOf, withStatus } from './admitted.ts'
 
 /** The HTTP face: Apollo Server, which neither reads documents nor runs them: we do. */
@@ -23,7 +24,7 @@ export function createApolloServer({
   log,
   metrics,
 }: {
-  executor: Pick<Executor, 'gateway' | 'execute'>
+  executor: Pick<ServedExecutor, 'gateway' | 'execute'>
   readDocument: ReadDocument
   admit: Admit
   log: Log
@@ -48,6 +49,8 @@ type Listener = GraphQLRequestListener<GatewayContext>
 /** In place of a document that was refused: Apollo Server finds no operation in it, and goes on. */
 const REFUSED: DocumentNode = Object.freeze({ kind: Kind.DOCUMENT, definitions: [] })
 const refusals = new WeakMap<GatewayContext, unknown>()
+/** What operations cost whose clients want to know. */
+const reported = new WeakMap<GatewayContext, number>()
 
 /**
  * Reads the document before Apollo Server would, which would do it for whoever comes, and admits the
@@ -71,7 +74,9 @@ function admitting(readDocument: ReadDocument, admit: Admit): ApolloServerPlugin
       try {
         const { operationName, variables = NONE, http } = request
         const accept = http?.headers.get('accept')
-        await admitOverHttp(admit, { document, operationName, variables, accept }, contextValue)
+        const asked = { document, operationName, variables, accept }
+        const { cost } = await admitOverHttp(admit, asked, contextValue)
+        if (contextValue.reportsCost) reported.set(contextValue, cost)
       } catch (error) {
         throw withStatus(error)
       }
@@ -100,8 +105,12 @@ function executing(executor: Pick<Executor, 'execute'>): ApolloServerPlugin<Gate
         })
         if (dataText === undefined) return refusal(new AggregateError(errors), contextValue)
         const data = new JsonText(dataText) as never
-        if (errors.length === 0) return { http: AS_IT_IS, body: single({ data }) }
-        return { http: AS_IT_IS, body: single({ data, errors: shownErrors(errors, contextValue) }) }
+        const cost = reported.get(contextValue)
+        const extensions = cost === undefined ? undefined : extensionsOf(cost, contextValue)
+        const result = extensions ? { data, extensions } : { data }
+        if (errors.length === 0) return { http: AS_IT_IS, body: single(result) }
+        const shown = shownErrors(errors, contextValue)
+        return { http: AS_IT_IS, body: single({ ...result, errors: shown }) }
       } catch (error) {
         return refusal(error, contextValue)
       }

@@ -3,6 +3,7 @@ import type { HttpHandler } from '@berth/platform/http'
 const REQUEST_HEADERS = [
   'authorization',
   'content-type',
+  'berth-cost',
   'berth-csrf',
   'berth-organization',
   'idempotency-key',

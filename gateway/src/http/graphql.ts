@@ -7,7 +7,6 @@ import type { Authenticate } from '../authentication/authenticate.ts'
 import { presentedBy } from '../authentication/presented.ts'
 import { type GatewayContext, newTraceparent } from '../context.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import { clientIpOf } from './client-ip.ts'
 import { createPreflight, withCors } from './cors.ts'
 
 /** `/graphql` over HTTP. */
@@ -46,11 +45,10 @@ export function graphqlRoutes({
 }
 
 async function contextOf(
-  { headers, requestId, traceparent, log, raw }: HttpRequest,
+  { headers, clientIp, requestId, traceparent, log }: HttpRequest,
   authenticate: Authenticate,
   credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials,
 ): Promise<GatewayContext> {
-  const clientIp = clientIpOf(raw)
   const { actor } = await authenticate(presentedBy(headers, clientIp, 'http'), log)
   return {
     actor,
@@ -59,6 +57,7 @@ async function contextOf(
     requestId,
     traceparent: traceparent ?? newTraceparent(),
     idempotencyKey: textOf(headers['idempotency-key']) ?? null,
+    reportsCost: headers['berth-cost'] !== undefined,
     log,
   }
 }

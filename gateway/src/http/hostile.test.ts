@@ -12,7 +12,8 @@ let platform: TestPlatform
 let gateway: TestGateway
 beforeAll(async () => {
   platform = await openTestPlatform()
-  gateway = await platform.gateway()
+  // Other limits are what these try.
+  gateway = await platform.gateway({ env: { BERTH_MAX_COST: 1_000_000 } })
 })
 afterAll(() => platform[Symbol.asyncDispose]())
 beforeEach(() => platform.redis.del(SEEN))

@@ -55,6 +55,10 @@ const cases: [string, Case][] = [
   ['a query', { name: 'offers', status: 200 }],
   ['variables that are null', { name: 'offers', rest: { variables: null }, status: 200 }],
   ['a variable', { name: 'allocation', rest: { variables: { id: 'alc_1' } }, status: 200 }],
+  [
+    'more than ASCII',
+    { name: 'allocation', rest: { variables: { id: 'alc_ö€😀\n' } }, status: 200 },
+  ],
   ['a missing variable', { name: 'allocation', status: 400 }],
   ['a wrong one', { name: 'allocation', rest: { variables: { id: { a: 1 } } }, status: 400 }],
   ['variables that are a list', { name: 'offers', rest: { variables: [1] }, status: 400 }],

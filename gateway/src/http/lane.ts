@@ -10,7 +10,14 @@ import type { Metrics } from '@berth/platform/metrics'
 import type { DocumentNode, GraphQLFormattedError } from 'graphql'
 import type { Admit } from '../admit/admit.ts'
 import type { GatewayContext } from '../context.ts'
-import { JsonText, shownErrors, stringifyAnswer } from '../federation/answer-text.ts'
+import {
+  type AnswerExtensions,
+  extensionsOf,
+  JsonText,
+  shownErrors,
+  stringifyAnswer,
+  textOf,
+} from '../federation/answer-text.ts'
 import type { GraphSource } from '../federation/graph-source.ts'
 import { admitOverHttp, headOf, NotAcceptable } from './admitted.ts'
 
@@ -50,8 +57,8 @@ export function createLane({
     try {
       const document = opened(hash)
       const asked = { document, operationName, variables, accept }
-      const definition = await admitOverHttp(admit, asked, context)
-      const { dataText, errors } = await source.executor.execute({
+      const { definition, cost } = await admitOverHttp(admit, asked, context)
+      const executed = await source.executor.execute({
         source: document.loc?.source.body ?? '',
         document,
         definition,
@@ -59,13 +66,22 @@ export function createLane({
         variables,
         context,
       })
+      const { dataBytes, errors } = executed
+      if (errors.length === 0) operations.inc(SUCCEEDED[definition.operation])
+      if (dataBytes !== undefined) {
+        const body = context.reportsCost
+          ? textOf({ dataText: dataBytes, errors }, context, extensionsOf(cost, context))
+          : `{"data":${dataBytes}}`
+        return { status: 200, headers: HEADERS[type], body, encoding: 'latin1' }
+      }
+      const { dataText } = executed
       if (errors.length === 0) {
-        operations.inc(SUCCEEDED[definition.operation])
-        return { status: 200, headers: HEADERS[type], body: `{"data":${dataText ?? 'null'}}` }
+        const body = textOf(executed, context, extensionsOf(cost, context))
+        return { status: 200, headers: HEADERS[type], body }
       }
       const shown = shownErrors(errors, context)
       operations.inc({ type: definition.operation, code: codeOfErrors(shown) })
-      const body = bodyOf(shown, dataText)
+      const body = bodyOf(shown, dataText, extensionsOf(cost, context))
       if (dataText !== undefined) return { status: 200, headers: HEADERS[type], body }
       const { status, headers } = headOf(errors)
       return { status, headers: { ...HEADERS[type], ...headers }, body }
@@ -118,9 +134,14 @@ const SUCCEEDED = Object.freeze({
   subscription: { type: 'subscription', code: 'OK' },
 } as const)
 
-function bodyOf(errors: readonly GraphQLFormattedError[], dataText: string | undefined): string {
+function bodyOf(
+  errors: readonly GraphQLFormattedError[],
+  dataText: string | undefined,
+  extensions?: AnswerExtensions,
+): string {
   if (dataText === undefined) return JSON.stringify({ errors })
-  return stringifyAnswer({ errors, data: new JsonText(dataText) as never })
+  const data = new JsonText(dataText) as never
+  return stringifyAnswer({ errors, data, ...(extensions ? { extensions } : {}) })
 }
 
 type Named = {

@@ -85,7 +85,10 @@ export async function openFaceRig({
       if (errors.length > 0) throw new AggregateError(errors)
       return document
     },
-    admit: (async () => void (await rig.admission?.promise)) satisfies Admit,
+    admit: (async () => {
+      await rig.admission?.promise
+      return 0
+    }) satisfies Admit,
     planner: (_document, definition) => definition as unknown as SubscriptionPlan,
     executor: {
       async execute({ source }): Promise<Answer> {
@@ -131,7 +134,7 @@ export async function openFaceRig({
     drainSeconds,
     routes: faces.routes,
   })
-  const closeFaces = faces.serve(http.server)
+  const closeFaces = faces.serve(http)
   const close = async () => void (await Promise.all([http.close(), closeFaces()]))
   const rig: FaceRig = {
     http,

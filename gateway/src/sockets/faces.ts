@@ -1,6 +1,6 @@
-import type { IncomingHttpHeaders, Server } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Actor } from '@berth/platform/actor'
-import type { Routes } from '@berth/platform/http'
+import type { HttpServer, Routes } from '@berth/platform/http'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import type { Admit } from '../admit/admit.ts'
@@ -27,7 +27,7 @@ export type Faces = {
    *
    * @returns what tells every client, of either face, to connect elsewhere
    */
-  serve(server: Server): () => Promise<void>
+  serve(http: Pick<HttpServer, 'server' | 'clientAddress'>): () => Promise<void>
 }
 
 /** The faces of clients that stay connected: the same operations, limits and standing behind each. */
@@ -77,8 +77,8 @@ export function createFaces({
 
   return {
     routes: eventStreams.routes,
-    serve(server) {
-      const closeSockets = serveWebSockets({ ...shared, server, sessions })
+    serve(http) {
+      const closeSockets = serveWebSockets({ ...shared, http, sessions })
       return async () => {
         eventStreams.close()
         await closeSockets()

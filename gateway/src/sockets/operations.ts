@@ -16,7 +16,7 @@ import { operationOf } from '../admit/documents.ts'
 import type { ReadDocument } from '../admit/reading.ts'
 import type { Standing } from '../authentication/standing.ts'
 import { type GatewayContext, newTraceparent } from '../context.ts'
-import { shownErrors, textOf } from '../federation/answer-text.ts'
+import { extensionsOf, shownErrors, textOf } from '../federation/answer-text.ts'
 import type { Answer } from '../federation/answers.ts'
 import type { Credentials } from '../federation/credentials.ts'
 import type { Executor } from '../federation/executor.ts'
@@ -104,7 +104,7 @@ export function createOperations({
       const definition = operationOf(document, operationName)
       const variables = request.variables ?? NO_VARIABLES
       const { idempotencyKey } = context
-      await admit({ document, definition, variables, idempotencyKey }, context)
+      const cost = await admit({ document, definition, variables, idempotencyKey }, context)
 
       if (definition.operation === 'subscription') {
         const plan = planner(document, definition, context)
@@ -123,7 +123,8 @@ export function createOperations({
         definition,
         start(operation) {
           executor.execute(execution).then(
-            (answer) => answerWith(answer, operation, definition.operation, of),
+            (answer) =>
+              answerWith(answer, operation, { type: definition.operation, cost, of: context }),
             (error: unknown) => operation.end(error),
           )
         },
@@ -136,8 +137,7 @@ export function createOperations({
   function answerWith(
     answer: Answer,
     operation: LiveOperation,
-    type: string,
-    of: RequestLog,
+    { type, cost, of }: { type: string; cost: number; of: GatewayContext },
   ): void {
     // Nothing was run: that is no answer, but a refusal.
     if (answer.dataText === undefined) {
@@ -145,7 +145,7 @@ export function createOperations({
       return
     }
     counted.inc({ type, code: codeOf(answer.errors[0]) })
-    operation.next(textOf(answer, of))
+    operation.next(textOf(answer, of, extensionsOf(cost, of)))
     operation.end()
   }
 }
@@ -158,7 +158,7 @@ async function contextOf(
   { requestId, log }: RequestLog,
 ): Promise<GatewayContext> {
   const actor = await standing.actor()
-  const { traceparent, idempotencyKey } = extensions ?? {}
+  const { traceparent, idempotencyKey, cost } = extensions ?? {}
   return {
     actor,
     credentials: credentialsOf(actor),
@@ -167,6 +167,7 @@ async function contextOf(
     log,
     traceparent: parseTraceparent(traceparent) ?? newTraceparent(),
     idempotencyKey: stringOf('idempotencyKey', idempotencyKey) ?? null,
+    reportsCost: cost === true,
   }
 }
 

@@ -9,7 +9,6 @@ import { createHandler, type Handler, type OperationArgs } from 'graphql-sse'
 import { presentedBy } from '../authentication/presented.ts'
 import type { Standing, Standings } from '../authentication/standing.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import { clientIpOf } from '../http/client-ip.ts'
 import { createPreflight, withCors } from '../http/cors.ts'
 import type { QueueLimits } from './client-queue.ts'
 import type { Connections } from './connections.ts'
@@ -157,7 +156,7 @@ export function createEventStreams({
   }
 
   async function openStream(request: HttpRequest, token: string | null = null) {
-    const clientIp = clientIpOf(request.raw)
+    const { clientIp } = request
     const place = connections.enter(clientIp, 'sse')
     let standing: Standing | undefined
     try {
@@ -253,5 +252,5 @@ function headerOf(request: HttpRequest, name: string): string | undefined {
 }
 
 function presentedOver(request: HttpRequest) {
-  return presentedBy(request.headers, clientIpOf(request.raw), 'http')
+  return presentedBy(request.headers, request.clientIp, 'http')
 }

@@ -1,15 +1,15 @@
-import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Actor } from '@berth/platform/actor'
 import { systemClock } from '@berth/platform/clock'
 import { DomainError, ERROR_CODES } from '@berth/platform/errors'
+import type { HttpServer } from '@berth/platform/http'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import { CloseCode, handleProtocols } from 'graphql-ws'
 import { type RawData, type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import { presentedBy } from '../authentication/presented.ts'
 import type { Credentials } from '../federation/credentials.ts'
-import { clientIpOf } from '../http/client-ip.ts'
 import { type Carrier, ClientQueue, QUEUE_LIMITS, type QueueLimits } from './client-queue.ts'
 import type { Connections, Place } from './connections.ts'
 import { MESSAGE_RATE, MessageMeter, type MessageRate } from './message-rate.ts'
@@ -49,7 +49,7 @@ const SERVICE_RESTART = 1012
  * @returns what takes no more connections and tells every client to connect elsewhere
  */
 export function serveWebSockets({
-  server,
+  http: { server, clientAddress },
   sessions,
   connections,
   credentialsFor,
@@ -58,7 +58,7 @@ export function serveWebSockets({
   log,
   metrics,
 }: {
-  server: Server
+  http: Pick<HttpServer, 'server' | 'clientAddress'>
   sessions: SessionServer
   connections: Connections
   credentialsFor: (headers: IncomingHttpHeaders) => (actor: Actor) => Credentials
@@ -94,7 +94,7 @@ export function serveWebSockets({
     let place: Place
     try {
       check(request)
-      place = connections.enter(clientIpOf(request), 'websocket')
+      place = connections.enter(clientAddress(request), 'websocket')
     } catch (error) {
       refuse(socket, error, log)
       return
@@ -152,7 +152,7 @@ export function serveWebSockets({
         onPing: (payload) => client.answerPing(payload),
       },
       {
-        ...presentedBy(request.headers, clientIpOf(request), 'websocket'),
+        ...presentedBy(request.headers, clientAddress(request), 'websocket'),
         queue,
         place,
         credentialsOf: credentialsFor(request.headers),

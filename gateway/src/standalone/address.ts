@@ -2,7 +2,7 @@ import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import { createPeers, type Peers } from '@berth/platform/peers'
 import type { GatewayContext } from '../context.ts'
-import type { SubgraphAnswer } from '../federation/answers.ts'
+import type { SubgraphAnswer, Take } from '../federation/answers.ts'
 import {
   createSubgraphClient,
   type SubgraphClient,
@@ -35,10 +35,15 @@ export class Address implements SubgraphClient {
     this.#deps = deps
   }
 
-  ask(body: string, isMutation: boolean, context: GatewayContext): Promise<SubgraphAnswer> {
+  ask(
+    body: string,
+    isMutation: boolean,
+    context: GatewayContext,
+    take?: Take,
+  ): Promise<SubgraphAnswer> {
     this.#opened ??= open(this.#deps)
     this.#inFlight++
-    const answer = this.#opened.client.ask(body, isMutation, context)
+    const answer = this.#opened.client.ask(body, isMutation, context, take)
     answer.then(this.#left, this.#left)
     return answer
   }

@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs'
+import { createClientAddress } from '@berth/platform/client-address'
 import type { HttpServer } from '@berth/platform/http'
 import type { Log } from '@berth/platform/log'
 import type { Metrics } from '@berth/platform/metrics'
 import { createAdmit } from '../admit/admit.ts'
+import { createCosts } from '../admit/costs.ts'
 import { NO_RATES } from '../admit/rates.ts'
 import { NO_TRUSTED_DOCUMENTS, readTrustedDocuments } from '../admit/trusted-documents.ts'
 import { buildGraph } from '../federation/graph.ts'
@@ -18,14 +20,26 @@ export async function openStandalone(
   scope: AsyncDisposableStack,
   { options, log, metrics }: { options: Options; log: Log; metrics: Metrics },
 ): Promise<HttpServer> {
-  const { supergraph: file, isProduction, sharesByHeaders, trustedDocuments } = options
+  const {
+    supergraph: file,
+    isProduction,
+    sharesByHeaders,
+    trustedDocuments,
+    trustedProxies,
+  } = options
   const graph = buildGraph(read(file))
   refuseUnknown('--subgraph', options.subgraphs, graph.subgraphs)
   refuseUnknown('--subscription-url', options.subscriptionUrls, graph.subgraphs)
   const trusted = trustedDocuments
     ? readTrustedDocuments(trustedDocuments, graph.schema)
     : NO_TRUSTED_DOCUMENTS
-  const callers = createCallers(options.authentication, log)
+  const clientAddress = createClientAddress({
+    trustedProxies,
+    isProduction,
+    setting: '--trusted-proxy',
+  })
+  const costs = createCosts()
+  const callers = createCallers(options.authentication, { log, metrics })
   const subgraphs = scope.adopt(createSubgraphs(options, { log, metrics }), (it) => it.close())
   const forwarded = createForwarding(options.forwardedHeaders, { isShared: sharesByHeaders })
 
@@ -47,7 +61,10 @@ export async function openStandalone(
     admit: createAdmit({
       rates: NO_RATES,
       introspection: isProduction ? 'operators' : 'everyone',
+      costs,
+      maxCost: options.maxCost,
     }),
+    costs,
     hideSchema: isProduction,
     allowedOrigins: options.allowedOrigins,
     forwardedHeaders: options.forwardedHeaders,
@@ -55,6 +72,7 @@ export async function openStandalone(
     durableStreams: options.durableStreams,
     routes: { 'GET /': neutralPage },
     ready: () => (options.authentication ? { keys: callers.ready } : {}),
+    clientAddress,
     host: options.host,
     port: options.port,
     drainSeconds: options.drainSeconds,

@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DomainError } from '@berth/platform/errors'
 import { createLog } from '@berth/platform/log'
+import { createMetrics } from '@berth/platform/metrics'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import type { Now, Standing } from '../authentication/standing.ts'
@@ -64,7 +65,7 @@ async function open(expiresAt: Date): Promise<Standing> {
   const { port } = keys.address() as AddressInfo
   const { standings } = createCallers(
     { keysUrl: `http://127.0.0.1:${port}/`, issuer: 'https://issuer.test', audience: 'books' },
-    log,
+    { log, metrics: createMetrics({ service: 'test' }) },
   )
   const token = await new SignJWT({})
     .setProtectedHeader({ alg: 'ES256', kid: 'k' })

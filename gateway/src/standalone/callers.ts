@@ -2,9 +2,13 @@ import { anonymous } from '@berth/platform/actor'
 import { systemClock } from '@berth/platform/clock'
 import { DomainError } from '@berth/platform/errors'
 import type { Log } from '@berth/platform/log'
+import type { Metrics } from '@berth/platform/metrics'
 import type { Authenticate, Authenticated, Presented } from '../authentication/authenticate.ts'
 import { bearerOf } from '../authentication/bearer.ts'
+import { UNSIGNED } from '../authentication/dependents.ts'
 import { CredentialRefused, createIssuer } from '../authentication/issuer.ts'
+import { createIssuerKeys } from '../authentication/issuer-keys.ts'
+import { createKeySource } from '../authentication/key-source.ts'
 import type { Now, Standing, Standings } from '../authentication/standing.ts'
 import { createTokens } from '../authentication/tokens.ts'
 import type { Authentication } from './options.ts'
@@ -16,33 +20,39 @@ export type Callers = {
   ready(): Promise<void>
 }
 
-const NOBODY: Authenticated = { actor: anonymous, expiresAt: null, signingKey: null }
+const NOBODY: Authenticated = { actor: anonymous, expiresAt: null, signingKeys: UNSIGNED }
 
 /**
  * Who may ask: whoever presents a good bearer token, or everyone. Nobody is told apart here: what
  * subgraphs are told of who asks are the headers that they are forwarded.
  */
-export function createCallers(authentication: Authentication | null, log: Log): Callers {
+export function createCallers(
+  authentication: Authentication | null,
+  { log, metrics }: { log: Log; metrics: Metrics },
+): Callers {
   if (!authentication) {
     const authenticate = async () => NOBODY
     return { authenticate, standings: standingsBy(authenticate), ready: async () => {} }
   }
-  const issuer = createIssuer({ ...authentication, clock: systemClock, log })
+  const { audience, ...whose } = authentication
+  const clock = systemClock
+  const keys = createIssuerKeys({ source: createKeySource(whose), clock, log, metrics })
+  const issuer = createIssuer({ issuer: whose.issuer, audience, keys, clock })
   const tokens = createTokens({ issuer })
 
   async function authenticate({ authorization }: Presented, to: Log): Promise<Authenticated> {
     const text = bearerOf(authorization)
     if (!text) throw new DomainError('UNAUTHENTICATED', 'Present a bearer token of the issuer')
     try {
-      const { expiresAt, signingKey } = await tokens.verify(text)
-      return { actor: anonymous, expiresAt, signingKey }
+      const { expiresAt, signingKeys } = await tokens.verify(text)
+      return { actor: anonymous, expiresAt, signingKeys }
     } catch (error) {
       if (!(error instanceof CredentialRefused)) throw error
       to.info({ reason: error.message }, 'credential refused')
       throw new DomainError('UNAUTHENTICATED', 'The credential is not valid: sign in again')
     }
   }
-  return { authenticate, standings: standingsBy(authenticate), ready: () => issuer.ready() }
+  return { authenticate, standings: standingsBy(authenticate), ready: () => keys.ready() }
 }
 
 /** A connection stands for as long as the token that opened it. */

@@ -3,6 +3,7 @@ import { ConfigError } from '@berth/platform/config'
 import { runProcess } from '@berth/platform/lifecycle'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
+import { boundHeapGrowth } from '../heap.ts'
 import { openStandalone } from './app.ts'
 import { HELP, type Options, parseOptions, UsageError } from './options.ts'
 
@@ -12,6 +13,7 @@ const WRONG_USAGE = 2
 
 const options = optionsOr()
 if (options) {
+  boundHeapGrowth()
   const log = createLog({ service: NAME, instance: NAME, level: options.logLevel })
   const metrics = createMetrics({ service: NAME, processMetrics: true })
   await runProcess(log, async (scope) => ({

@@ -14,6 +14,8 @@ test('what is not said is safe: nothing is forwarded, shared, masked or reachabl
     authentication: null,
     trustedDocuments: null,
     allowedOrigins: [],
+    maxCost: Number.POSITIVE_INFINITY,
+    trustedProxies: [],
     sharesByHeaders: false,
     durableStreams: false,
     maskErrors: false,

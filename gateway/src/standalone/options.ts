@@ -19,6 +19,10 @@ export type Options = {
   readonly authentication: Authentication | null
   readonly trustedDocuments: string | null
   readonly allowedOrigins: readonly string[]
+  /** CIDRs of proxies whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[]
+  /** What one operation may cost at most. */
+  readonly maxCost: number
   readonly sharesByHeaders: boolean
   readonly durableStreams: boolean
   readonly maskErrors: boolean
@@ -60,6 +64,8 @@ export const HELP = `Serves a federation 2 supergraph: queries, mutations and su
 
   --trusted-documents FILE      a manifest (apollo-persisted-query-manifest, version 1)
   --allowed-origin ORIGIN       of pages that may call from a browser; repeatable
+  --max-cost N                  what one operation may cost by @cost and @listSize (default: any)
+  --trusted-proxy CIDR          of proxies whose X-Forwarded-For is believed; repeatable
   --drain-seconds N             for what is running when the gateway is stopped (default 10)
   --log-level LEVEL             ${LOG_LEVELS.join(', ')} (default info)
   --help
@@ -83,6 +89,8 @@ const FLAGS = {
   audience: { type: 'string' },
   'trusted-documents': { type: 'string' },
   'allowed-origin': { type: 'string', multiple: true, default: [] },
+  'max-cost': { type: 'string' },
+  'trusted-proxy': { type: 'string', multiple: true, default: [] },
   'drain-seconds': { type: 'string', default: '10' },
   'log-level': { type: 'string', default: 'info' },
   help: { type: 'boolean', default: false },
@@ -116,6 +124,11 @@ export function parseOptions(
     authentication: authenticationOf(flags, isProduction),
     trustedDocuments: flags['trusted-documents'] ?? null,
     allowedOrigins: flags['allowed-origin'].map(origin),
+    maxCost:
+      flags['max-cost'] === undefined
+        ? Number.POSITIVE_INFINITY
+        : whole('--max-cost', flags['max-cost'], Number.MAX_SAFE_INTEGER),
+    trustedProxies: flags['trusted-proxy'],
     sharesByHeaders: flags['share-by-headers'],
     durableStreams: flags['durable-streams'],
     maskErrors: flags['mask-errors'],

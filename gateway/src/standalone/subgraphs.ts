@@ -88,8 +88,8 @@ function keyOf(service: string, url: string): string {
 /** Errors of the subgraph as they are: `message`, `path` and `extensions`. */
 function shownClient(client: SubgraphClient): SubgraphClient {
   return {
-    async ask(body, isMutation, context) {
-      const answer = await client.ask(body, isMutation, context)
+    async ask(body, isMutation, context, take) {
+      const answer = await client.ask(body, isMutation, context, take)
       if (answer.errors) return { ...answer, errors: foreign(answer.errors) }
       return answer
     },

@@ -90,8 +90,9 @@ export function createHub({
   let lastOwn = 0
   let isClosed = false
 
-  const unsubscribe = revocations?.subscribe(({ kind }) => {
-    if (kind === 'policy') sources.reopen()
+  const unsubscribe = revocations?.subscribe(({ kind, id }) => {
+    // No other policy decides who may see what.
+    if (kind === 'policy' && (id === '*' || id.startsWith('authz.'))) sources.reopen()
   })
 
   const hub: MemberHub = {

@@ -22,7 +22,7 @@ import type { AuthorityOf } from '../authority.ts'
 import { fragmentsOf } from '../federation/compiled/fragments.ts'
 import { type CreateNames, createNaming } from '../federation/compiled/names.ts'
 import type { Graph } from '../federation/graph.ts'
-import { planOf } from '../federation/planning.ts'
+import { fetchesIn, planOf } from '../federation/planning.ts'
 import { type Coerce, createCoerce } from '../federation/variables.ts'
 
 /** How a subscription is served: whom to subscribe to, and what to add to each of its events. */
@@ -78,6 +78,7 @@ export type Planner = (
  *
  * @param durableStreams whether fields that look like streams with positions are
  * @param hideSchema whether names of the schema are kept from clients
+ * @param onPlanned told of what is kept as long as a document is, by the requests that it has
  */
 export function createPlanner(
   graph: Graph,
@@ -86,7 +87,13 @@ export function createPlanner(
     durableStreams = true,
     budget = UNLIMITED_PLANNING,
     hideSchema = false,
-  }: { durableStreams?: boolean; budget?: PlanningBudget; hideSchema?: boolean } = {},
+    onPlanned,
+  }: {
+    durableStreams?: boolean
+    budget?: PlanningBudget
+    hideSchema?: boolean
+    onPlanned?: (document: DocumentNode, fetches: number) => void
+  } = {},
 ): Planner {
   const plans = new WeakMap<OperationDefinitionNode, SubscriptionPlan | DomainError>()
   const naming = createNaming(graph.supergraph, graph.schema)
@@ -98,6 +105,7 @@ export function createPlanner(
       const make = () => attempt(document, definition)
       plan = caller ? budget.spend(caller, make) : make()
       plans.set(definition, plan)
+      if (!(plan instanceof DomainError)) onPlanned?.(document, fetchesIn(plan.node))
     }
     if (plan instanceof DomainError) throw plan
     return plan

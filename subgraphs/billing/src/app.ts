@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { startAuditRelay } from '@berth/platform/audit-relay'
 import { repeat } from '@berth/platform/bell'
 import { openBus } from '@berth/platform/bus'
 import { type Clock, systemClock } from '@berth/platform/clock'
@@ -12,10 +13,12 @@ import { createPeers } from '@berth/platform/peers'
 import { createPolicyClient } from '@berth/platform/policy-client'
 import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { startRelay } from '@berth/platform/relay'
+import { createRevocations } from '@berth/platform/revocations'
 import { startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { PrismaClient } from '@berth/prisma/billing'
-import { readPolicies } from '@berth/schema/commands/policy'
+import { appendAuditTrail } from '@berth/schema/commands/policy'
+import { policyByCommand } from '@berth/schema/policy-source'
 import { billingCommands } from './commands.ts'
 import { type billingConfig, CURRENCY, SETTLE_SECONDS } from './config.ts'
 import { allocationHandlers, policyHandlers } from './consumers.ts'
@@ -58,14 +61,11 @@ export async function openBilling(
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const { privateJwk } = keys
   const asking = createCommandClient({ service: 'billing', privateJwk, peers, metrics, clock })
-  const policy = scope.use(
-    createPolicyClient({
-      read: (input, by) => asking.call(readPolicies, input, by),
-      hints,
-      log,
-      clock,
-    }),
+  const source = policyByCommand(asking)
+  const revocations = scope.use(
+    createRevocations({ hints, read: source.revocations, log, metrics, clock }),
   )
+  const policy = scope.use(createPolicyClient({ source, revocations, log, metrics, clock }))
 
   const cover = {
     window: 2 * windowSeconds + SETTLE_SECONDS,
@@ -80,6 +80,14 @@ export async function openBilling(
 
   await keepPartitions({ sql: database.sql, log, scope })
   startRelay({ database, domain: 'billing', bus, hints, log, metrics, scope })
+  startAuditRelay({
+    database,
+    domain: 'billing',
+    send: (events, commandId) => asking.call(appendAuditTrail, { events }, { commandId }),
+    log,
+    metrics,
+    scope,
+  })
   const consuming = { bus, database, name: 'billing', log, metrics, scope }
   startConsumer({ ...consuming, domain: 'policy', on: policyHandlers(credit) })
   startConsumer({ ...consuming, domain: 'allocations', on: allocationHandlers(metering) })

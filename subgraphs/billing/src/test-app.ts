@@ -5,7 +5,6 @@ import {
   type CommandClient,
   createCommandClient,
   createCommandPort,
-  handleCommand,
 } from '@berth/platform/commands'
 import { loadConfig } from '@berth/platform/config'
 import { startHttp } from '@berth/platform/http'
@@ -13,7 +12,6 @@ import { newId } from '@berth/platform/ids'
 import { createLog } from '@berth/platform/log'
 import { createMetrics } from '@berth/platform/metrics'
 import { createPeers } from '@berth/platform/peers'
-import { ROLES_POLICY } from '@berth/platform/policy-roles'
 import {
   type TestDatabase,
   testDatabase,
@@ -22,7 +20,7 @@ import {
   testRedis,
 } from '@berth/platform/test-kit/index'
 import { loadKeys } from '@berth/platform/trusted-keys'
-import { readPolicies } from '@berth/schema/commands/policy'
+import { policyHandlers } from '@berth/schema/testing/policy'
 import { openBilling } from './app.ts'
 import { billingConfig } from './config.ts'
 
@@ -61,11 +59,7 @@ export async function openTestApp(env: Record<string, string> = {}): Promise<Tes
       service: 'policy',
       jwks,
       metrics: createMetrics({ service: 'policy' }),
-      handlers: [
-        handleCommand(readPolicies, async () => ({
-          values: [{ key: ROLES_POLICY, version: 1, value: roles }],
-        })),
-      ],
+      handlers: policyHandlers(() => roles),
     }),
   })
   scope.defer(() => policy.close())

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { startAuditRelay } from '@berth/platform/audit-relay'
 import { repeat } from '@berth/platform/bell'
 import { openBus } from '@berth/platform/bus'
 import { type Clock, systemClock } from '@berth/platform/clock'
@@ -12,10 +13,12 @@ import { createPeers } from '@berth/platform/peers'
 import { createPolicyClient } from '@berth/platform/policy-client'
 import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { startRelay } from '@berth/platform/relay'
+import { createRevocations } from '@berth/platform/revocations'
 import { startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { PrismaClient } from '@berth/prisma/inventory'
-import { readPolicies } from '@berth/schema/commands/policy'
+import { appendAuditTrail } from '@berth/schema/commands/policy'
+import { policyByCommand } from '@berth/schema/policy-source'
 import { inventoryCommands } from './commands.ts'
 import type { inventoryConfig } from './config.ts'
 import { createLoaders } from './context.ts'
@@ -53,14 +56,11 @@ export async function openInventory(
   const peers = scope.adopt(createPeers(config.BERTH_PEERS), (it) => it.close())
   const { privateJwk } = keys
   const asking = createCommandClient({ service: 'inventory', privateJwk, peers, metrics, clock })
-  const policy = scope.use(
-    createPolicyClient({
-      read: (input, by) => asking.call(readPolicies, input, by),
-      hints,
-      log,
-      clock,
-    }),
+  const source = policyByCommand(asking)
+  const revocations = scope.use(
+    createRevocations({ hints, read: source.revocations, log, metrics, clock }),
   )
+  const policy = scope.use(createPolicyClient({ source, revocations, log, metrics, clock }))
 
   const guard = createDialGuard({
     allowedCidrs: config.NODE_PROBE_ALLOWED_CIDRS,
@@ -76,6 +76,14 @@ export async function openInventory(
 
   await keepPartitions({ sql: database.sql, log, scope })
   startRelay({ database, domain: 'inventory', bus, hints, log, metrics, scope })
+  startAuditRelay({
+    database,
+    domain: 'inventory',
+    send: (events, commandId) => asking.call(appendAuditTrail, { events }, { commandId }),
+    log,
+    metrics,
+    scope,
+  })
   keepProbing({ probing, everySeconds, log, scope })
 
   return startSubgraph({

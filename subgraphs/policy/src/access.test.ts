@@ -59,12 +59,15 @@ test('what is another organization’s is as if it never was', async () => {
 
 const ROLES = ['OWNER', 'ADMIN', 'MEMBER', 'BILLING', 'VIEWER'] as const
 const MANAGERS = ['OWNER', 'ADMIN']
+const SETTING = 'key: "ratelimit.query", level: ORGANIZATION, reason: "a test", expectedVersion: 9'
 /** Which roles may call a field, as far as its rule says: what comes after is the service's. */
 const MATRIX: [string, readonly string[]][] = [
   ['{ organization { members { nodes { id role user { id } } } } }', MANAGERS],
   ['{ organization { invitations { nodes { id note createdBy { id } } } } }', MANAGERS],
   ['{ apiKeys { nodes { id prefix createdBy { id } } } }', MANAGERS],
   ['{ viewer { membership { id } } }', ROLES],
+  ['{ policies { key effective history(level: PLATFORM) { nodes { version } } } }', []],
+  ['{ policies { key effective settings { value } } }', MANAGERS],
   ['mutation { organizationCreate(input: { name: "A" }) { organization { id } } }', ROLES],
   [
     'mutation { membershipSetRole(input: { id: "x", role: VIEWER }) { membership { id } } }',
@@ -77,6 +80,12 @@ const MATRIX: [string, readonly string[]][] = [
   ['mutation { apiKeyCreate(input: { name: "a", scopes: [] }) { secret } }', MANAGERS],
   ['mutation { apiKeyRotate(input: { id: "x" }) { secret } }', MANAGERS],
   ['mutation { apiKeyRevoke(input: { id: "x" }) { apiKey { id } } }', MANAGERS],
+  [
+    `mutation { policySet(input: { value: { perMinute: 1, burst: 1 }, ${SETTING} }) { version } }`,
+    MANAGERS,
+  ],
+  [`mutation { policyReset(input: { ${SETTING} }) { version } }`, MANAGERS],
+  [`mutation { policyRollback(input: { toVersion: 1, ${SETTING} }) { version } }`, MANAGERS],
 ]
 
 test.each(MATRIX)('%s is for its roles', async (query, allowed) => {
@@ -95,7 +104,9 @@ test.each(MATRIX)('%s is for its roles', async (query, allowed) => {
     subject: newId('usr'),
     roles: ['platform:operator'],
   })
-  const isForAnyone = isViewer || /organizationCreate|invitationAccept/.test(query)
+  const isForOperators = query.startsWith('{ policies')
+  const isForAnyone =
+    isViewer || isForOperators || /organizationCreate|invitationAccept/.test(query)
   expect(await refusal(operator), 'operator').toBe(isForAnyone ? null : 'FORBIDDEN')
 })
 

@@ -255,13 +255,14 @@ test('every change of a key has its audit row and its event; again changes nothi
     await mutate(policy, org.OWNER.actor, 'apiKeyRevoke', { id, reason: 'no more needed' })
   }
   expect(await audits(policy, org.id)).toMatchObject([
-    { action: 'apiKey.create', target: id, facts: { scopes: 'allocation:create allocation:read' } },
+    { action: 'apiKey.create', target: id, after: { scopes: 'allocation:create allocation:read' } },
     { action: 'apiKey.rotate', target: id },
     {
       action: 'apiKey.revoke',
       target: id,
       reason: 'no more needed',
-      facts: { before: 'ACTIVE', after: 'REVOKED' },
+      before: { state: 'ACTIVE' },
+      after: { state: 'REVOKED' },
     },
   ])
   expect((await eventTypes(policy, org.id)).slice(6)).toEqual([

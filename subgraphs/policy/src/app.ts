@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { openBus } from '@berth/platform/bus'
 import { type Clock, systemClock } from '@berth/platform/clock'
-import type { SubgraphConfig } from '@berth/platform/config'
 import { createEnvelope } from '@berth/platform/envelope'
 import type { Routes } from '@berth/platform/http'
 import { localFileKek } from '@berth/platform/kek'
@@ -11,13 +10,18 @@ import { keepPartitions } from '@berth/platform/partitions'
 import { createPolicyClient } from '@berth/platform/policy-client'
 import { closeRedis, createHints, openRedis } from '@berth/platform/pubsub'
 import { startRelay } from '@berth/platform/relay'
+import { createRevocations as createRevocationFeed } from '@berth/platform/revocations'
 import { startSubgraph } from '@berth/platform/subgraph'
 import { loadKeys } from '@berth/platform/trusted-keys'
 import { apiKeyEnvironment } from '@berth/schema/api-key'
 import { createCommands } from './commands.ts'
+import type { PolicyConfig } from './config.ts'
 import { createContext } from './context.ts'
 import { openPolicyDatabase } from './database.ts'
+import { openAudit } from './open-audit.ts'
+import { openDecisions } from './open-decisions.ts'
 import { resolvers } from './resolvers/index.ts'
+import { keepSwept } from './retention.ts'
 import { followRevocations } from './revocation-follower.ts'
 import { rules } from './rules.ts'
 import { createApiKeys } from './service/api-keys.ts'
@@ -25,17 +29,22 @@ import { type Certificates, createCertificates } from './service/certificates.ts
 import { createDirectory } from './service/directory.ts'
 import { createInvitations } from './service/invitations.ts'
 import { createMemberships } from './service/memberships.ts'
+import { createPersonStanding } from './service/person-standing.ts'
 import { createPolicies } from './service/policies.ts'
+import { createPolicyChanges } from './service/policy-changes.ts'
+import { createPolicyViews } from './service/policy-views.ts'
 import { createPresentApiKey } from './service/present-api-key.ts'
 import { createRevocations } from './service/revocations.ts'
+import { createRulesDryRun } from './service/rules-dry-run.ts'
 import { createSecrets } from './service/secrets.ts'
 import { createSessions } from './service/sessions.ts'
-import { keepSessionsSwept } from './session-sweeper.ts'
+import { createSigningKeys } from './service/signing-keys.ts'
+import { createSuspensions } from './service/suspensions.ts'
 import { createDirectoryStore } from './store/directory.ts'
 
 const typeDefs = readFileSync(new URL(import.meta.resolve('@berth/schema/policy.graphql')), 'utf8')
 
-type Options = { config: SubgraphConfig; log: Log; metrics: Metrics; clock?: Clock }
+type Options = { config: PolicyConfig; log: Log; metrics: Metrics; clock?: Clock }
 
 /** Builds the whole service, and starts it; the scope's disposal ends it. */
 export async function openPolicy(
@@ -52,9 +61,10 @@ export async function openPolicy(
   )
   await keepPartitions({ sql: database.sql, log, scope })
 
-  const directory = createDirectory(createDirectoryStore(database))
+  const store = createDirectoryStore(database)
+  const directory = createDirectory(store)
   const policies = createPolicies({ database, hints })
-  const envelope = createEnvelope(localFileKek(keys.keks))
+  const envelope = createEnvelope(localFileKek(() => keys.keks))
   const certificates = createCertificates({ database, envelope, clock, log })
   await policies.ensureDefaults()
   await certificates.ensureAuthorities()
@@ -63,18 +73,49 @@ export async function openPolicy(
 
   const revocations = createRevocations(database)
   const sessions = createSessions({ database, envelope })
+  const signingKeys = createSigningKeys({ database, clock })
+  const { decisions, engine, policyDecisions } = openDecisions({
+    config,
+    database,
+    clock,
+    log,
+    metrics,
+    scope,
+  })
+  const { auditTrail, ...audit } = openAudit({ database, keys, clock, log, metrics, scope })
   const commands = createCommands({
+    auditTrail,
     certificates,
+    decisions,
     directory,
+    personStanding: createPersonStanding({ store, sql: database.sql }),
     policies,
     presentApiKey: createPresentApiKey({ database, secrets, clock, log }),
     revocations,
     sessions,
+    signingKeys,
   })
-  const policy = scope.use(createPolicyClient({ read: policies.read, hints, log, clock }))
+  const feed = scope.use(
+    createRevocationFeed({
+      hints,
+      read: (after) => revocations.read({ after, limit: 1_000 }),
+      log,
+      metrics,
+      clock,
+    }),
+  )
+  const source = { values: policies.read, ...decisions }
+  const policy = scope.use(createPolicyClient({ source, revocations: feed, log, metrics, clock }))
+  const policyChanges = createPolicyChanges({
+    database,
+    policy,
+    hints,
+    validateRules: engine.validate,
+  })
   followRevocations({ database, revocations, hints, log, scope })
-  keepSessionsSwept({ sql: database.sql, log, scope })
+  keepSwept({ sql: database.sql, log, scope })
   const ports = {
+    ...audit,
     apiKeys: createApiKeys({
       database,
       policy,
@@ -86,7 +127,13 @@ export async function openPolicy(
     invitations: createInvitations({ database, envelope, secrets, clock }),
     memberships: createMemberships({ database, policy, clock }),
     policy,
+    policyChanges,
+    policyDecisions,
+    policyViews: createPolicyViews({ database, policy }),
+    rulesDryRun: createRulesDryRun({ sql: database.sql, engine, decisions, policy }),
     sessions,
+    signingKeys,
+    suspensions: createSuspensions({ database, clock }),
   }
   startRelay({ database, domain: 'policy', bus, hints, log, metrics, scope })
   const server = await startSubgraph({
@@ -104,7 +151,7 @@ export async function openPolicy(
     scope,
     clock,
   })
-  return { ...server, certificates, database, policies, sessions }
+  return { ...server, auditTrail, certificates, database, policies, policyChanges, sessions }
 }
 
 /** What a node's sshd must trust: public keys, for whoever asks. */

@@ -1,10 +1,17 @@
 import { type CommandHandler, handleCommand } from '@berth/platform/commands'
+import type { PolicySource } from '@berth/platform/policy-client'
 import {
+  appendAuditTrail,
   beginSessionRefresh,
   createSession,
+  decideAction,
   endSessionRefresh,
+  readDeniedSigningKeys,
+  readGrants,
   readPolicies,
   readRevocations,
+  readStanding,
+  refreshSigningKeys,
   resolveActor,
   resolveApiKey,
   resolveSession,
@@ -12,40 +19,65 @@ import {
   signCertificate,
   touchSession,
 } from '@berth/schema/commands/policy'
+import type { AuditTrail } from './service/audit-trail.ts'
 import type { Certificates } from './service/certificates.ts'
 import type { Directory } from './service/directory.ts'
+import type { PersonStanding } from './service/person-standing.ts'
 import type { Policies } from './service/policies.ts'
 import type { PresentApiKey } from './service/present-api-key.ts'
 import type { Revocations } from './service/revocations.ts'
 import type { Sessions } from './service/sessions.ts'
+import type { SigningKeys } from './service/signing-keys.ts'
 
 /** What other services may ask. */
 export function createCommands({
+  auditTrail,
   certificates,
+  decisions,
   directory,
+  personStanding,
   policies,
   presentApiKey,
   revocations,
   sessions,
+  signingKeys,
 }: {
+  auditTrail: Pick<AuditTrail, 'append'>
   certificates: Certificates
+  decisions: Pick<PolicySource, 'grants' | 'decide'>
   directory: Directory
+  personStanding: PersonStanding
   policies: Policies
   presentApiKey: PresentApiKey
   revocations: Revocations
   sessions: Sessions
+  signingKeys: SigningKeys
 }): CommandHandler[] {
   return [
     handleCommand(resolveActor, ({ issuer, subject, organizationId }) =>
       directory.resolve(issuer, subject, organizationId),
     ),
+    handleCommand(readStanding, personStanding),
     handleCommand(resolveApiKey, presentApiKey),
     handleCommand(readPolicies, (input) => policies.read(input)),
+    handleCommand(readGrants, async (authority, by) => {
+      const { granted, dependent } = await decisions.grants(authority, by)
+      return { granted: [...granted], dependent: [...dependent] }
+    }),
+    handleCommand(decideAction, (input, by) => decisions.decide(input, by)),
     handleCommand(readRevocations, async (input) => {
       const { concerns, ...page } = await revocations.read(input)
       return { ...page, concerns: [...concerns] }
     }),
+    handleCommand(appendAuditTrail, async ({ events }, { caller }) => ({
+      appended: await auditTrail.append(caller, events),
+    })),
     handleCommand(signCertificate, (request, by) => certificates.sign(request, by)),
+    handleCommand(readDeniedSigningKeys, async () => ({ keyIds: await signingKeys.deniedIds() })),
+    handleCommand(refreshSigningKeys, async (input, { actor }) => {
+      await signingKeys.refresh(input, actor)
+      return {}
+    }),
     ...sessionCommands(sessions),
   ]
 }

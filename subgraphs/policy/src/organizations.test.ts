@@ -224,19 +224,24 @@ test('every change has its audit row with before and after, and its event, or ne
       action: 'membership.setRole',
       target: MEMBER.membershipId,
       reason: 'runs the cluster',
-      facts: { userId: MEMBER.userId, before: 'MEMBER', after: 'ADMIN' },
+      facts: { userId: MEMBER.userId },
+      before: { role: 'MEMBER' },
+      after: { role: 'ADMIN' },
     },
     {
       action: 'membership.remove',
       target: VIEWER.membershipId,
       reason: null,
-      facts: { userId: VIEWER.userId, before: 'VIEWER', after: null },
+      facts: { userId: VIEWER.userId },
+      before: { role: 'VIEWER' },
+      after: null,
     },
-    { action: 'invitation.create', target: invitation.id, facts: { role: 'OWNER' } },
+    { action: 'invitation.create', target: invitation.id, after: { role: 'OWNER' } },
     {
       action: 'invitation.revoke',
       reason: 'wrong person',
-      facts: { before: 'PENDING', after: 'REVOKED' },
+      before: { state: 'PENDING' },
+      after: { state: 'REVOKED' },
     },
   ])
   expect((await eventTypes(policy, org.id)).slice(6)).toEqual([

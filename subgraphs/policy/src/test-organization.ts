@@ -105,8 +105,10 @@ export async function audits({ database }: Policy, organizationId: Id<'org'>) {
     target: string
     reason: string | null
     facts: object
+    before: object | null
+    after: object | null
   }>(
-    `SELECT action, target, reason, facts FROM audit_events
+    `SELECT action, target, reason, facts, before, after FROM audit_events
      WHERE organization_id = $1::uuid AND actor->>'kind' = 'person' ORDER BY id`,
     [idToUuid(organizationId)],
   )

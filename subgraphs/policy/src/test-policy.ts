@@ -86,6 +86,8 @@ export async function startPolicy(scope: AsyncDisposableStack) {
       })
       return (await response.json()) as GraphqlAnswer
     },
+    /** What the gateway says of an actor. */
+    assertionOf: (actor: Actor) => assertions.sign(actor, 'policy'),
     /** Commands as another service gives them. */
     commandsOf(service: string): CommandClient {
       return createCommandClient({

@@ -1,4 +1,4 @@
-import { appendAudit } from '@berth/platform/audit'
+import { type AuditRecord, appendAudit } from '@berth/platform/audit'
 import type { Clock } from '@berth/platform/clock'
 import type { Database, Sql } from '@berth/platform/database'
 import type { DialGuard } from '@berth/platform/dial-guard'
@@ -77,7 +77,11 @@ export function createNodes({
         throw new DomainError('CONFLICT', `A node that is ${node.state} cannot do that`)
       }
       await changeStanding(sql, node, standing, clock.now())
-      await audit(sql, caller, operation, input.id, input.reason)
+      await audit(sql, caller, operation, input.id, {
+        ...reasonOf(input),
+        before: { state: node.state },
+        after: { state: standing.state },
+      })
       return nodeId
     }).then((id) => nodeOf(database.sql, id))
   }
@@ -99,7 +103,9 @@ export function createNodes({
         })
         if (!node) throw new DomainError('CONFLICT', 'A node of that name or address exists')
         await tellEnrolled(sql, node)
-        await audit(sql, caller, 'node.enroll', uuidToId('nod', node.id))
+        await audit(sql, caller, 'node.enroll', uuidToId('nod', node.id), {
+          after: { name: input.name, region: input.region },
+        })
         return node.id
       })
       // It is enrolled, whatever becomes of this; the schedule tries again.
@@ -108,7 +114,11 @@ export function createNodes({
     async probe(caller, id) {
       // It outlasts any transaction that could keep its answer, and is safe to ask for again.
       refuseIdempotencyKey(caller, 'nodeProbe', 'each asks the node anew. Leave the header out')
-      return probing.probeNow(idToUuid(parseId('nod', id)))
+      const nodeId = idToUuid(parseId('nod', id))
+      const { state } = await nodeOf(database.sql, nodeId)
+      // Before it: what a probe finds is a transaction of its own, and none is made unaudited.
+      await audit(database.sql, caller, 'node.probe', id, { before: { state } })
+      return probing.probeNow(nodeId)
     },
     cordon: (caller, input) => move(caller, 'node.cordon', withReason(input), cordoned),
     uncordon: (caller, input) => move(caller, 'node.uncordon', input, uncordoned),
@@ -117,7 +127,11 @@ export function createNodes({
       const id = await change(caller, 'slot.restore', input, async (sql) => {
         const slot = await restoreSlot(sql, slotId, clock.now())
         if (!slot) throw new DomainError('CONFLICT', 'This is no quarantined slot')
-        await audit(sql, caller, 'slot.restore', input.id, input.reason)
+        await audit(sql, caller, 'slot.restore', input.id, {
+          ...reasonOf(input),
+          before: { state: 'QUARANTINED' },
+          after: { state: slot.state },
+        })
         return slot.id
       })
       const [slot] = await slotsById(database.sql, null, [id])
@@ -147,14 +161,17 @@ function withReason<T extends { reason: string }>(input: T): T {
   return input
 }
 
+function reasonOf({ reason }: { reason?: string }) {
+  return reason === undefined ? {} : { reason }
+}
+
 async function audit(
   sql: Sql,
   { actor }: Keyed,
   action: string,
   target: string,
-  reason?: string,
+  said: Pick<AuditRecord, 'reason' | 'before' | 'after'> = {},
 ): Promise<void> {
-  const said = reason === undefined ? {} : { reason }
   await appendAudit(sql, { organizationId: null, actor, action, target, ...said })
 }
 

@@ -6,9 +6,10 @@ const userId = newId('usr')
 const [first, second, foreign] = [newId('org'), newId('org'), newId('org')]
 const principal = {
   userId,
+  isSuspended: false,
   memberships: [
-    { organizationId: first, role: 'MEMBER' },
-    { organizationId: second, role: 'OWNER' },
+    { organizationId: first, role: 'MEMBER', isSuspended: false },
+    { organizationId: second, role: 'OWNER', isSuspended: false },
   ],
   platformRoles: ['operator'],
 } as const
@@ -33,4 +34,20 @@ test('a person without an organization keeps their roles of the platform', () =>
     organizationId: null,
     roles: ['platform:operator'],
   })
+})
+
+test('a suspended person is nobody', () => {
+  const suspended = { ...principal, isSuspended: true }
+  for (const asked of [null, first, foreign]) {
+    expect(() => actorOf(suspended, asked)).toThrow(expect.objectContaining({ code: 'NOT_FOUND' }))
+  }
+})
+
+test('a suspended organization is refused when it is asked for, and passed over when none is', () => {
+  const [one, two] = principal.memberships
+  const memberships = [{ ...one, isSuspended: true }, two]
+  expect(actorOf({ ...principal, memberships }, null).organizationId).toBe(second)
+  expect(() => actorOf({ ...principal, memberships }, first)).toThrow(
+    expect.objectContaining({ code: 'FORBIDDEN', extensions: { suspended: true } }),
+  )
 })

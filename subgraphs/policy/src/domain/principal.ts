@@ -9,21 +9,28 @@ export type ResolvedActor = {
 }
 
 /**
- * What a person may be in the organization asked for, or in their oldest one: their role there in
- * lower case, and their roles of the platform as `platform:<role>`.
+ * What a person may be in the organization asked for, or in their oldest one that is not suspended:
+ * their role there in lower case, and their roles of the platform as `platform:<role>`.
  *
- * @throws {DomainError} FORBIDDEN when they do not belong to the organization asked for
+ * @throws {DomainError} FORBIDDEN when they do not belong to the organization asked for, or it is
+ * suspended; NOT_FOUND when they are themselves: to whoever asks they are nobody
  */
 export function actorOf(principal: Principal, asked: Id<'org'> | null): ResolvedActor {
   const { userId, memberships, platformRoles } = principal
+  if (principal.isSuspended) throw new DomainError('NOT_FOUND', 'This person is suspended')
   const membership = asked
     ? memberships.find(({ organizationId }) => organizationId === asked)
-    : memberships[0]
+    : memberships.find(({ isSuspended }) => !isSuspended)
   if (asked && !membership) {
     throw new DomainError(
       'FORBIDDEN',
       'You do not belong to this organization: choose one of yours',
     )
+  }
+  if (membership?.isSuspended) {
+    throw new DomainError('FORBIDDEN', 'This organization is suspended: contact support', {
+      suspended: true,
+    })
   }
   return {
     userId,

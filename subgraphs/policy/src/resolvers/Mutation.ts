@@ -1,4 +1,6 @@
+import type { Context } from '../context.ts'
 import type { MutationResolvers } from '../generated/resolvers.ts'
+import type { Changed } from '../service/policy-changes.ts'
 
 export const Mutation: MutationResolvers = {
   organizationCreate: (_root, { input }, context) =>
@@ -19,7 +21,35 @@ export const Mutation: MutationResolvers = {
   apiKeyRevoke: async (_root, { input }, context) => ({
     apiKey: await context.apiKeys.revoke(context, input),
   }),
+  personSuspend: async (_root, { input }, context) => ({
+    person: await context.suspensions.setPerson(context, input, true),
+  }),
+  personReinstate: async (_root, { input }, context) => ({
+    person: await context.suspensions.setPerson(context, input, false),
+  }),
+  organizationSuspend: async (_root, { input }, context) => ({
+    organization: await context.suspensions.setOrganization(context, input, true),
+  }),
+  organizationReinstate: async (_root, { input }, context) => ({
+    organization: await context.suspensions.setOrganization(context, input, false),
+  }),
+  signingKeyDeny: async (_root, { input }, context) => ({
+    deniedSigningKey: await context.signingKeys.deny(context, input),
+  }),
+  signingKeyAllow: async (_root, { input }, context) => ({
+    keyId: await context.signingKeys.allow(context, input),
+  }),
+  policySet: async (_root, { input }, context) =>
+    changed(context, await context.policyChanges.set(context, input)),
+  policyReset: async (_root, { input }, context) =>
+    changed(context, await context.policyChanges.reset(context, input)),
+  policyRollback: async (_root, { input }, context) =>
+    changed(context, await context.policyChanges.rollback(context, input)),
   sessionRevoke: async (_root, { input }, context) => ({
     sessionId: await context.sessions.revokeOwn(context, input.id),
   }),
+}
+
+async function changed({ actor, policyViews }: Context, { version, ...setting }: Changed) {
+  return { policy: await policyViews.changed(actor, setting), version }
 }

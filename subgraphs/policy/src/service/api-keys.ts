@@ -1,3 +1,4 @@
+import { covers } from '@berth/platform/action-pattern'
 import { type Actor, requireOrganization, requirePerson } from '@berth/platform/actor'
 import { appendAudit } from '@berth/platform/audit'
 import type { Clock } from '@berth/platform/clock'
@@ -8,6 +9,7 @@ import { idempotent, type Keyed } from '@berth/platform/idempotency'
 import { type Id, idToUuid, newId, parseId } from '@berth/platform/ids'
 import { appendEvent } from '@berth/platform/outbox'
 import type { PolicyClient } from '@berth/platform/policy-client'
+import { actionNames } from '@berth/schema/actions'
 import { type ApiKeyEnvironment, apiKeyPrefix, formatApiKey } from '@berth/schema/api-key'
 import { apiKeyCreated, apiKeyRevoked, apiKeyRotated } from '@berth/schema/events/policy'
 import type { PolicyDatabase } from '../database.ts'
@@ -16,6 +18,7 @@ import { checkName, checkReason, checkWhole } from '../domain/input.ts'
 import type { ApiKey } from '../model.ts'
 import * as store from '../store/api-keys.ts'
 import { lockActing } from './acting.ts'
+import { readQuota } from './quotas.ts'
 import { digestOf, newSecret, type Secrets } from './secrets.ts'
 
 /** What is told of a key once: the second part is null under a repeated idempotency key. */
@@ -58,7 +61,6 @@ export type ApiKeys = {
   revoke(asked: Keyed, input: { id: string; reason?: string | null | undefined }): Promise<ApiKey>
 }
 
-const MAX_LIVE = 100
 const DEFAULT_OVERLAP_SECONDS = 24 * 60 * 60
 const MAX_OVERLAP_SECONDS = 7 * 24 * 60 * 60
 
@@ -101,8 +103,13 @@ export function createApiKeys({
         let shown: string | null = null
         const { id } = await idempotent(sql, asked, 'apiKeyCreate', request, async () => {
           const { userId } = await lockActing(sql, actor)
-          if ((await store.countLive(sql, organizationId, now)) >= MAX_LIVE) {
-            throw new DomainError('QUOTA_EXCEEDED', `${MAX_LIVE} keys are good: revoke one first`)
+          const live = await store.countLive(sql, organizationId, now)
+          const most = await readQuota(sql, 'quota.api-keys', organizationId)
+          if (live >= most) {
+            throw new DomainError(
+              'QUOTA_EXCEEDED',
+              `${live} keys are good, of ${most} that may be: revoke one first`,
+            )
           }
           const key = {
             id: newId('key'),
@@ -116,7 +123,7 @@ export function createApiKeys({
           }
           const secret = newSecret()
           shown = formatApiKey({ environment, id: key.id, secret })
-          await store.insertApiKey(sql, key, secrets.hash(key.id, digestOf(secret)))
+          await store.insertApiKey(sql, key, await secrets.hash(sql, key.id, digestOf(secret)))
           await appendEvent(sql, apiKeyCreated, {
             ...aggregateOf(key, 1n),
             data: { createdBy: userId, expiresAt: expiresAt.toISOString() },
@@ -126,7 +133,7 @@ export function createApiKeys({
             actor,
             action: 'apiKey.create',
             target: key.id,
-            facts: {
+            after: {
               scopes: scopes.join(' '),
               networks: allowedCidrs?.length ?? null,
               expiresAt: expiresAt.toISOString(),
@@ -171,7 +178,7 @@ export function createApiKeys({
             overlapSeconds === 0 ? null : new Date(now.getTime() + overlapSeconds * 1_000)
           const secret = newSecret()
           shown = formatApiKey({ environment, id, secret })
-          const next = secrets.hash(id, digestOf(secret))
+          const next = await secrets.hash(sql, id, digestOf(secret))
           const number = await store.replaceSecret(sql, { ...key, previousEndsAt, expiresAt }, next)
           const overlapEndsAt = (previousEndsAt ?? now).toISOString()
           await appendEvent(sql, apiKeyRotated, {
@@ -183,11 +190,9 @@ export function createApiKeys({
             actor,
             action: 'apiKey.rotate',
             target: id,
-            facts: {
-              overlapEndsAt,
-              before: key.expiresAt.toISOString(),
-              after: expiresAt.toISOString(),
-            },
+            facts: { overlapEndsAt },
+            before: { expiresAt: key.expiresAt.toISOString() },
+            after: { expiresAt: expiresAt.toISOString() },
           })
           return { id }
         })
@@ -214,7 +219,8 @@ export function createApiKeys({
             action: 'apiKey.revoke',
             target: id,
             ...(reason === null ? {} : { reason }),
-            facts: { before: apiKeyState(key, now), after: 'REVOKED' },
+            before: { state: apiKeyState(key, now) },
+            after: { state: 'REVOKED' },
           })
           return { id }
         })
@@ -226,7 +232,10 @@ export function createApiKeys({
   /** Nobody gives a key what they do not have: and no more than they have will it ever do. */
   async function requireScopes(actor: Actor, scopes: readonly string[]): Promise<void> {
     for (const scope of scopes) {
-      if (await policy.can(actor, scope)) continue
+      const covered = actionNames.filter((it) => covers(scope, it))
+      let isGranted = covered.length > 0
+      for (const action of covered) isGranted &&= await policy.can(actor, action)
+      if (isGranted) continue
       throw new DomainError('FORBIDDEN', `You do not have the permission ${scope} yourself`)
     }
   }

@@ -1,7 +1,7 @@
 import { type Actor, serviceActor } from '@berth/platform/actor'
 import { appendAudit } from '@berth/platform/audit'
 import type { Clock } from '@berth/platform/clock'
-import type { Aad, SecretEnvelope } from '@berth/platform/envelope'
+import type { SecretEnvelope } from '@berth/platform/envelope'
 import { DomainError } from '@berth/platform/errors'
 import { requestHash, withIdempotency } from '@berth/platform/idempotency'
 import { type Id, idToUuid } from '@berth/platform/ids'
@@ -13,6 +13,7 @@ import {
 } from '@berth/platform/ssh-certificate'
 import type { PolicyDatabase } from '../database.ts'
 import { type Authority, authorities, checkCertificateRequest } from '../domain/certificate.ts'
+import { authorityPlace } from '../domain/sealed-places.ts'
 import * as store from '../store/authorities.ts'
 
 export type SignRequest = {
@@ -65,7 +66,7 @@ export function createCertificates({
         const existing = await store.publicKeys(sql)
         for (const name of authorities.filter((it) => !existing[it])) {
           const { privateKey, publicKey } = newSshKeyPair()
-          const sealed = await envelope.seal(privateKey, placeOf(name))
+          const sealed = await envelope.seal(privateKey, authorityPlace(name))
           await store.addAuthority(sql, name, publicKey, sealed)
           const { fingerprint } = parseSshPublicKey(publicKey)
           await appendAudit(sql, {
@@ -103,7 +104,7 @@ export function createCertificates({
           const now = clock.now().getTime()
           const validBefore = new Date(Math.floor(now / 1_000 + ttlSeconds) * 1_000)
           const certificate = signSshCertificate({
-            caPrivateKey: await envelope.open(privateKeyEnc, placeOf(authority)),
+            caPrivateKey: await envelope.open(privateKeyEnc, authorityPlace(authority)),
             publicKey: request.publicKey,
             keyId: `${authority}:${serial}:${principal}`,
             principals: [principal],
@@ -125,10 +126,6 @@ export function createCertificates({
       )
     },
   }
-}
-
-function placeOf(name: Authority): Aad {
-  return { table: 'ssh_authorities', column: 'private_key_enc', row: name, organizationId: null }
 }
 
 function requireEd25519(publicKey: string): { fingerprint: string } {

@@ -51,7 +51,8 @@ export async function addMember(sql: Sql, actor: Actor, membership: Membership):
     actor,
     action: 'membership.add',
     target: id,
-    facts: { userId, role },
+    facts: { userId },
+    after: { role },
   })
   return true
 }

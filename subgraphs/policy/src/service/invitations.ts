@@ -3,7 +3,7 @@ import { appendAudit } from '@berth/platform/audit'
 import type { Clock } from '@berth/platform/clock'
 import { type Connection, connection, pageArguments } from '@berth/platform/connection'
 import type { Sql } from '@berth/platform/database'
-import type { Aad, SecretEnvelope } from '@berth/platform/envelope'
+import type { SecretEnvelope } from '@berth/platform/envelope'
 import { DomainError } from '@berth/platform/errors'
 import { idempotent, type Keyed } from '@berth/platform/idempotency'
 import { type Id, idToUuid, newId, parseId } from '@berth/platform/ids'
@@ -18,11 +18,13 @@ import type { PolicyDatabase } from '../database.ts'
 import { checkReason, checkText, checkWhole } from '../domain/input.ts'
 import { formatInvitation, invitationState, parseInvitation } from '../domain/invitation.ts'
 import { reaches } from '../domain/role.ts'
+import { invitationNotePlace } from '../domain/sealed-places.ts'
 import type { Invitation, Organization } from '../model.ts'
 import * as store from '../store/invitations.ts'
-import { findMember, lockOrganization } from '../store/memberships.ts'
+import { countMembers, findMember, lockOrganization } from '../store/memberships.ts'
 import { actingIn, lockActing } from './acting.ts'
 import { addMember } from './create-organization.ts'
+import { readQuota } from './quotas.ts'
 import { digestOf, newSecret, type Secrets } from './secrets.ts'
 
 export type Invitations = {
@@ -48,7 +50,8 @@ export type Invitations = {
   /**
    * Makes the person a member, once.
    *
-   * @throws {DomainError} NOT_FOUND whatever is wrong with the invitation, CONFLICT for a member
+   * @throws {DomainError} NOT_FOUND whatever is wrong with the invitation, CONFLICT for a member,
+   *   QUOTA_EXCEEDED when the organization has as many members as it may
    */
   accept(
     asked: Keyed,
@@ -61,7 +64,6 @@ export type Invitations = {
   ): Promise<Invitation>
 }
 
-const MAX_PENDING = 100
 const HOUR_MS = 60 * 60 * 1_000
 const DEFAULT_HOURS = 7 * 24
 const MAX_HOURS = 30 * 24
@@ -89,7 +91,7 @@ export function createInvitations({
     },
 
     noteOf: async ({ id, organizationId, noteEnc }) =>
-      noteEnc && envelope.open(noteEnc, placeOf(id, organizationId)),
+      noteEnc && envelope.open(noteEnc, invitationNotePlace(id, organizationId)),
 
     async create(asked, { role, ...input }) {
       const { actor } = asked
@@ -105,10 +107,12 @@ export function createInvitations({
             throw new DomainError('FORBIDDEN', `Ask an owner: ${role} is above your own role`)
           }
           const now = clock.now()
-          if ((await store.countPending(sql, organizationId, now)) >= MAX_PENDING) {
+          const open = await store.countPending(sql, organizationId, now)
+          const most = await readQuota(sql, 'quota.invitations', organizationId)
+          if (open >= most) {
             throw new DomainError(
               'QUOTA_EXCEEDED',
-              `${MAX_PENDING} invitations are open: revoke one first`,
+              `${open} invitations are open, of ${most} that may be: revoke one first`,
             )
           }
           const made = newId('inv')
@@ -122,12 +126,14 @@ export function createInvitations({
               organizationId,
               role,
               noteEnc:
-                note === null ? null : await envelope.seal(note, placeOf(made, organizationId)),
+                note === null
+                  ? null
+                  : await envelope.seal(note, invitationNotePlace(made, organizationId)),
               createdBy: acting.userId,
               createdAt: now,
               expiresAt,
             },
-            secrets.hash(made, digestOf(secret)),
+            await secrets.hash(sql, made, digestOf(secret)),
           )
           await appendEvent(sql, invitationCreated, {
             aggregateId: idToUuid(made),
@@ -140,7 +146,7 @@ export function createInvitations({
             actor,
             action: 'invitation.create',
             target: made,
-            facts: { role, expiresAt: expiresAt.toISOString() },
+            after: { role, expiresAt: expiresAt.toISOString() },
           })
           return { id: made }
         })
@@ -171,6 +177,13 @@ export function createInvitations({
           if (!(await addMember(sql, actor, membership))) {
             throw new DomainError('CONFLICT', 'You belong to this organization already')
           }
+          const most = await readQuota(sql, 'quota.members', organizationId)
+          if ((await countMembers(sql, organizationId)) > most) {
+            throw new DomainError(
+              'QUOTA_EXCEEDED',
+              `${most} people belong to this organization, and no more may: ask who invited you`,
+            )
+          }
           await store.settleInvitation(sql, organizationId, id, { acceptedBy: userId }, now)
           await appendEvent(sql, invitationAccepted, {
             aggregateId: idToUuid(id),
@@ -183,7 +196,9 @@ export function createInvitations({
             actor,
             action: 'invitation.accept',
             target: id,
-            facts: { membershipId: membership.id, before: 'PENDING', after: 'ACCEPTED' },
+            facts: { membershipId: membership.id },
+            before: { state: 'PENDING' },
+            after: { state: 'ACCEPTED' },
           })
           return { role }
         }),
@@ -242,7 +257,8 @@ export async function revoke(
     action: 'invitation.revoke',
     target: id,
     ...(reason === null ? {} : { reason }),
-    facts: { before: 'PENDING', after: 'REVOKED' },
+    before: { state: 'PENDING' },
+    after: { state: 'REVOKED' },
   })
 }
 
@@ -258,8 +274,4 @@ function notOpen(): DomainError {
     'NOT_FOUND',
     'This invitation has been used or revoked, has expired, or was never made: ask for a new one',
   )
-}
-
-function placeOf(id: Id<'inv'>, organizationId: Id<'org'>): Aad {
-  return { table: 'invitations', column: 'note_enc', row: id, organizationId }
 }

@@ -21,6 +21,7 @@ import * as store from '../store/memberships.ts'
 import { actingIn, lockActing } from './acting.ts'
 import { createOrganization } from './create-organization.ts'
 import { revoke as revokeInvitation } from './invitations.ts'
+import { readQuota } from './quotas.ts'
 
 /** Who belongs to an organization, and as what. */
 export type Memberships = {
@@ -48,9 +49,6 @@ export type Memberships = {
   ): Promise<Id<'mem'>>
 }
 
-/** What one person may own: making one costs nothing. */
-const MAX_OWNED = 20
-
 export function createMemberships({
   database,
   policy,
@@ -69,10 +67,11 @@ export function createMemberships({
         idempotent(sql, asked, 'organizationCreate', { name }, async () => {
           await store.lockUser(sql, userId)
           const owned = await store.countOwned(sql, userId)
-          if (owned >= MAX_OWNED) {
+          const most = await readQuota(sql, 'quota.organizations', null)
+          if (owned >= most) {
             throw new DomainError(
               'QUOTA_EXCEEDED',
-              `You own ${owned} organizations: give one to another owner and leave it first`,
+              `You own ${owned} organizations, of ${most} that you may: give one to another owner and leave it first`,
             )
           }
           const id = newId('org')
@@ -118,7 +117,9 @@ export function createMemberships({
             action: 'membership.setRole',
             target: id,
             ...(reason === null ? {} : { reason }),
-            facts: { userId, before: member.role, after: role },
+            facts: { userId },
+            before: { role: member.role },
+            after: { role },
           })
           if (isLowered(member.role, role)) await revokeInvitationsOf(sql, actor, member)
           return { ...member, role }
@@ -163,7 +164,8 @@ export function createMemberships({
             action: 'membership.remove',
             target: id,
             ...(reason === null ? {} : { reason }),
-            facts: { userId, before: member.role, after: null },
+            facts: { userId },
+            before: { role: member.role },
           })
           return { id }
         }),

@@ -1,5 +1,6 @@
 import type { SqlDatabase } from '@berth/platform/database'
 import { uuidToId } from '@berth/platform/ids'
+import { policyConcern } from '@berth/platform/pubsub'
 import type { Concern, RevocationPage } from '@berth/platform/revocations'
 import * as store from '../store/revocations.ts'
 
@@ -30,9 +31,17 @@ function concernOf({ kind, subject }: store.Revocation): Concern {
       return { kind, id: uuidToId('org', subject) }
     case 'credential':
       return { kind, id: credentialOf(subject) }
+    case 'policy':
+      return { kind, id: policyOf(subject) }
     default:
       return { kind: kind as Concern['kind'], id: subject }
   }
+}
+
+/** Triggers write `<key>@<uuid>` of what holds in an organization. */
+function policyOf(subject: string): string {
+  const [key = '', uuid] = subject.split('@')
+  return policyConcern(key, uuid && uuidToId('org', uuid))
 }
 
 /** Triggers write `<prefix>:<uuid>`, since base32 is nothing that Postgres speaks. */

@@ -1,6 +1,7 @@
 import { createHmac, hash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto'
-import type { SqlDatabase } from '@berth/platform/database'
-import type { Aad, SecretEnvelope } from '@berth/platform/envelope'
+import type { Sql, SqlDatabase } from '@berth/platform/database'
+import type { SecretEnvelope } from '@berth/platform/envelope'
+import { pepperPlace } from '../domain/sealed-places.ts'
 import * as store from '../store/peppers.ts'
 
 /** What is kept of a secret. */
@@ -13,8 +14,12 @@ export type SecretHash = { readonly hash: Uint8Array; readonly pepperId: number 
 export type Secrets = {
   /** Makes the first pepper, and opens those there are. */
   ensurePepper(): Promise<void>
-  /** @param of the row's id: the hash is good for no other row */
-  hash(of: string, digest: Uint8Array): SecretHash
+  /**
+   * With the newest pepper that is committed, whoever added it.
+   *
+   * @param of the row's id: the hash is good for no other row
+   */
+  hash(sql: Sql, of: string, digest: Uint8Array): Promise<SecretHash>
   /** In a time that tells nothing of where they differ. */
   matches(of: string, digest: Uint8Array, kept: SecretHash): Promise<boolean>
 }
@@ -32,31 +37,41 @@ export function createSecrets({
     async ensurePepper() {
       await database.sqlTransaction(async (sql) => {
         await store.lockPeppers(sql)
-        if ((await store.sealedPeppers(sql)).length > 0) return
-        await store.addPepper(sql, 1, await envelope.seal(randomBytes(32), placeOf(1)))
+        if ((await store.newestPepper(sql)) === null) await addPepper(sql, envelope)
       })
-      await load()
+      await load(database.sql)
     },
-    hash(of, digest) {
-      const pepperId = Math.max(...peppers.keys())
-      const pepper = peppers.get(pepperId)
-      if (!pepper) throw new Error('the pepper was not made at the start')
-      return { hash: keyed(pepper, of, digest), pepperId }
+    async hash(sql, of, digest) {
+      const pepperId = await store.newestPepper(sql)
+      if (pepperId === null) throw new Error('the pepper was not made at the start')
+      return { hash: keyed(await pepperOf(sql, pepperId), of, digest), pepperId }
     },
     async matches(of, digest, kept) {
-      // Another replica may have started with a newer one.
-      if (!peppers.has(kept.pepperId)) await load()
-      const pepper = peppers.get(kept.pepperId)
-      if (!pepper) throw new Error(`there is no pepper ${kept.pepperId}`)
+      const pepper = await pepperOf(database.sql, kept.pepperId)
       return timingSafeEqual(keyed(pepper, of, digest), kept.hash)
     },
   }
 
-  async function load(): Promise<void> {
-    for (const { id, secretEnc } of await store.sealedPeppers(database.sql)) {
-      if (!peppers.has(id)) peppers.set(id, await envelope.openBytes(secretEnc, placeOf(id)))
+  /** One that was added since the start is looked for. */
+  async function pepperOf(sql: Sql, id: number): Promise<Uint8Array> {
+    if (!peppers.has(id)) await load(sql)
+    const pepper = peppers.get(id)
+    if (!pepper) throw new Error(`there is no pepper ${id}`)
+    return pepper
+  }
+
+  async function load(sql: Sql): Promise<void> {
+    for (const { id, secretEnc } of await store.sealedPeppers(sql)) {
+      if (!peppers.has(id)) peppers.set(id, await envelope.openBytes(secretEnc, pepperPlace(id)))
     }
   }
+}
+
+/** Under the lock of `lockPeppers`. @returns the id of the new one, with which secrets are hashed from its commit on */
+export async function addPepper(sql: Sql, envelope: SecretEnvelope): Promise<number> {
+  const id = ((await store.newestPepper(sql)) ?? 0) + 1
+  await store.insertPepper(sql, id, await envelope.seal(randomBytes(32), pepperPlace(id)))
+  return id
 }
 
 const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
@@ -73,8 +88,4 @@ export function digestOf(secret: string): Uint8Array {
 
 function keyed(pepper: Uint8Array, of: string, digest: Uint8Array): Buffer {
   return createHmac('sha256', pepper).update(`berth/secret/v1/${of}/`).update(digest).digest()
-}
-
-function placeOf(id: number): Aad {
-  return { table: 'peppers', column: 'secret_enc', row: String(id), organizationId: null }
 }

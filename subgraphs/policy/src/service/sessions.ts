@@ -1,10 +1,11 @@
 import { type Actor, createActor, requirePerson } from '@berth/platform/actor'
 import { appendAudit } from '@berth/platform/audit'
 import type { Sql, SqlDatabase } from '@berth/platform/database'
-import type { Aad, Encrypted, SecretEnvelope } from '@berth/platform/envelope'
+import type { Encrypted, SecretEnvelope } from '@berth/platform/envelope'
 import { DomainError } from '@berth/platform/errors'
 import { idempotent, type Keyed } from '@berth/platform/idempotency'
 import { type Id, parseId } from '@berth/platform/ids'
+import { refreshTokenPlace } from '../domain/sealed-places.ts'
 import type { Session, SessionEnd } from '../model.ts'
 import * as store from '../store/sessions.ts'
 
@@ -32,7 +33,8 @@ export type Sessions = {
   /**
    * Once per session id: a repetition changes nothing.
    *
-   * @throws {DomainError} NOT_FOUND when nobody is known by this identity
+   * @throws {DomainError} NOT_FOUND when nobody is known by this identity, FORBIDDEN when they are
+   *   suspended
    */
   create(signIn: SignIn): Promise<void>
   /** @throws {DomainError} NOT_FOUND when there is no live session of this hash */
@@ -72,12 +74,16 @@ export function createSessions({
     create: (signIn) =>
       database.sqlTransaction(async (sql) => {
         const { id, tokenHash, refreshToken, replaces } = signIn
-        const userId = await store.personOf(sql, signIn)
-        if (!userId) {
+        const person = await store.personOf(sql, signIn)
+        if (!person) {
           throw new DomainError(
             'NOT_FOUND',
             'Nobody here is known by this sign-in: ask to be invited',
           )
+        }
+        const { userId, isSuspended } = person
+        if (isSuspended) {
+          throw new DomainError('FORBIDDEN', 'This account is suspended: contact support')
         }
         const sealed = await sealedAt(id, refreshToken)
         const session = { ...signIn, userId, tokenHash: bytesOf(tokenHash), refreshToken: sealed }
@@ -108,7 +114,7 @@ export function createSessions({
     async beginRefresh(id, lease) {
       const leaseSeconds = REFRESH_LEASE_SECONDS
       const sealed = await store.leaseRefresh(database.sql, { id, lease, leaseSeconds })
-      return sealed && envelope.open(sealed, placeOf(id))
+      return sealed && envelope.open(sealed, refreshTokenPlace(id))
     },
 
     async endRefresh({ refreshToken, ...given }) {
@@ -134,8 +140,8 @@ export function createSessions({
     },
   }
 
-  async function sealedAt(id: string, token: string | null): Promise<Encrypted<string> | null> {
-    return token === null ? null : envelope.seal(token, placeOf(id))
+  async function sealedAt(id: Id<'ses'>, token: string | null): Promise<Encrypted<string> | null> {
+    return token === null ? null : envelope.seal(token, refreshTokenPlace(id))
   }
 }
 
@@ -159,10 +165,6 @@ function audit(sql: Sql, actor: Actor, action: string, target: string, facts = {
 
 function personOf(subject: Id<'usr'>, credential: string): Actor {
   return createActor({ kind: 'person', subject, credential })
-}
-
-function placeOf(row: string): Aad {
-  return { table: 'sessions', column: 'refresh_token_enc', row, organizationId: null }
 }
 
 function rowsOf(which: Ending): store.SessionsToEnd {

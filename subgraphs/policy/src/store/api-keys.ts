@@ -58,10 +58,31 @@ export async function insertApiKey(
   )
 }
 
+/** A key, and who of those that it depends on is suspended. */
+export type PresentedApiKey = KeptApiKey & {
+  readonly suspended: 'organization' | 'maker' | null
+  /** What its secrets are to be hashed with. */
+  readonly newestPepperId: number
+}
+
 /** Whose it is is not known yet: by its id alone. */
-export async function findPresented(sql: Sql, id: Id<'key'>): Promise<KeptApiKey | null> {
-  const [row] = await sql.query<Row>(`${SELECT} WHERE k.id = $1::uuid`, [idToUuid(id)])
-  return row ? keptOf(row) : null
+export async function findPresented(sql: Sql, id: Id<'key'>): Promise<PresentedApiKey | null> {
+  const [row] = await sql.query<
+    Row & { suspended: PresentedApiKey['suspended']; newest_pepper_id: number }
+  >(
+    `SELECT k.*, m.role AS maker_role, (SELECT max(id) FROM peppers) AS newest_pepper_id,
+       CASE WHEN o.suspended_at IS NOT NULL THEN 'organization'
+            WHEN u.suspended_at IS NOT NULL THEN 'maker' END AS suspended
+     FROM api_keys k
+     JOIN organizations o ON o.id = k.organization_id
+     JOIN users u ON u.id = k.created_by
+     LEFT JOIN memberships m ON m.organization_id = k.organization_id AND m.user_id = k.created_by
+     WHERE k.id = $1::uuid`,
+    [idToUuid(id)],
+  )
+  if (!row) return null
+  const { suspended, newest_pepper_id: newestPepperId } = row
+  return { ...keptOf(row), suspended, newestPepperId }
 }
 
 /** @param isLocked holds the row to the end of the transaction */
@@ -136,6 +157,26 @@ export async function setRevoked(sql: Sql, id: Id<'key'>, now: Date): Promise<bi
        WHERE id = $1::uuid AND revoked_at IS NULL RETURNING event_seq AS number`,
       [idToUuid(id), now],
     ),
+  )
+}
+
+/** The same secret under another pepper, unless it was rotated or hashed anew in the meantime. */
+export async function rehash(
+  sql: Sql,
+  id: Id<'key'>,
+  before: SecretHash,
+  after: SecretHash,
+): Promise<void> {
+  const isCurrent = 'secret_hash = $2::bytea AND pepper_id = $3::smallint'
+  const isPrevious = 'previous_hash = $2::bytea AND previous_pepper_id = $3::smallint'
+  await sql.query(
+    `UPDATE api_keys SET
+       secret_hash = CASE WHEN ${isCurrent} THEN $4::bytea ELSE secret_hash END,
+       pepper_id = CASE WHEN ${isCurrent} THEN $5::smallint ELSE pepper_id END,
+       previous_hash = CASE WHEN ${isPrevious} THEN $4::bytea ELSE previous_hash END,
+       previous_pepper_id = CASE WHEN ${isPrevious} THEN $5::smallint ELSE previous_pepper_id END
+     WHERE id = $1::uuid AND ((${isCurrent}) OR (${isPrevious}))`,
+    [idToUuid(id), before.hash, before.pepperId, after.hash, after.pepperId],
   )
 }
 

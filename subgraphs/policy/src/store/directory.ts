@@ -1,5 +1,6 @@
 import type { Sql } from '@berth/platform/database'
 import { type Id, idToUuid, uuidToId } from '@berth/platform/ids'
+import type { Prisma } from '@berth/prisma/policy'
 import type { OrganizationRole } from '@berth/schema/events/policy'
 import type { PolicyDatabase } from '../database.ts'
 import type { Membership, Organization, Principal, User } from '../model.ts'
@@ -43,26 +44,40 @@ export function createDirectoryStore({ prisma, sql }: PolicyDatabase) {
     async principal(issuer: string, subject: string): Promise<Principal | null> {
       const link = await prisma.identityLink.findUnique({
         where: { issuer_subject: { issuer, subject } },
-        include: {
-          user: {
-            include: {
-              memberships: { orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] },
-              platformRoles: { orderBy: { role: 'asc' } },
-            },
-          },
-        },
+        include: { user: { include: AUTHORITY } },
       })
-      return (
-        link && {
-          userId: uuidToId('usr', link.userId),
-          memberships: link.user.memberships.map(({ organizationId, role }) => ({
-            organizationId: uuidToId('org', organizationId),
-            role: role as OrganizationRole,
-          })),
-          platformRoles: link.user.platformRoles.map(({ role }) => role),
-        }
-      )
+      return link && principalOf(link.user)
     },
+
+    async principalOf(userId: Id<'usr'>): Promise<Principal | null> {
+      const where = { id: idToUuid(userId) }
+      const user = await prisma.user.findUnique({ where, include: AUTHORITY })
+      return user && principalOf(user)
+    },
+  }
+}
+
+/** What a person may be, and where. */
+const AUTHORITY = {
+  memberships: {
+    orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+    include: { organization: { select: { suspendedAt: true } } },
+  },
+  platformRoles: { orderBy: { role: 'asc' } },
+} satisfies Prisma.UserInclude
+
+type AuthorityRow = Prisma.UserGetPayload<{ include: typeof AUTHORITY }>
+
+function principalOf({ id, suspendedAt, memberships, platformRoles }: AuthorityRow): Principal {
+  return {
+    userId: uuidToId('usr', id),
+    isSuspended: suspendedAt !== null,
+    memberships: memberships.map(({ organizationId, role, organization }) => ({
+      organizationId: uuidToId('org', organizationId),
+      role: role as OrganizationRole,
+      isSuspended: organization.suspendedAt !== null,
+    })),
+    platformRoles: platformRoles.map(({ role }) => role),
   }
 }
 

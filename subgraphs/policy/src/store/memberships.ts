@@ -54,6 +54,14 @@ export async function findMember(
   return row ? membershipOf(row) : null
 }
 
+export async function countMembers(sql: Sql, organizationId: Id<'org'>): Promise<number> {
+  const [row] = await sql.query<{ count: number }>(
+    'SELECT count(*)::int AS count FROM memberships WHERE organization_id = $1::uuid',
+    [idToUuid(organizationId)],
+  )
+  return row?.count ?? 0
+}
+
 export async function countOwners(sql: Sql, organizationId: Id<'org'>): Promise<number> {
   const [row] = await sql.query<{ count: number }>(
     `SELECT count(*)::int AS count FROM memberships

@@ -1,79 +1,116 @@
 import type { Sql } from '@berth/platform/database'
 import { type Id, idToUuid, newUuid } from '@berth/platform/ids'
-import type { z } from 'zod'
+import type { PolicyLevel } from '../domain/policy-keys.ts'
 
-export type PolicyValue = {
-  key: string
-  version: bigint
-  value: z.output<ReturnType<typeof z.json>>
+/** Whose policies: a member's of an organization, an organization's, or the platform's alone. */
+export type PolicyScope = {
+  readonly organizationId: Id<'org'> | null
+  readonly userId: Id<'usr'> | null
 }
 
-/** The values under these keys as they hold in an organization: its own before the platform's. */
-export async function readPolicyValues(
+/** What is set under a key at a level; a null value was set, and is not any more. */
+export type PolicySetting = {
+  readonly id: string
+  readonly key: string
+  readonly level: PolicyLevel
+  readonly version: bigint
+  readonly value: unknown
+  readonly defaultRevision: number | null
+  readonly updatedAt: Date
+}
+
+/** All that counts in a scope, of every level. */
+export async function readSettings(
   sql: Sql,
-  organizationId: Id<'org'> | null,
   keys: readonly string[],
-): Promise<PolicyValue[]> {
-  return sql.query<PolicyValue>(
-    `SELECT DISTINCT ON (key) key, version, value FROM policy_values
-     WHERE key = ANY ($1::text[]) AND (organization_id IS NULL OR organization_id = $2::uuid)
-     ORDER BY key, organization_id NULLS LAST`,
-    [keys, organizationId && idToUuid(organizationId)],
+  { organizationId, userId }: PolicyScope,
+): Promise<PolicySetting[]> {
+  return sql.query<PolicySetting>(
+    `SELECT id, key, level, version, value, default_revision AS "defaultRevision", updated_at AS "updatedAt"
+     FROM policy_values
+     WHERE key = ANY ($1::text[]) AND (
+       organization_id IS NULL OR (organization_id = $2::uuid AND (user_id IS NULL OR user_id = $3::uuid))
+     )`,
+    [keys, organizationId && idToUuid(organizationId), userId && idToUuid(userId)],
   )
 }
 
 /**
- * Sets a value, for the platform when no organization is named.
- *
- * @returns its version, one more than before
+ * Held to the end of the transaction: of one policy the platform's values change one at a time, and
+ * so do those of an organization; neither while the other does.
  */
-export async function writePolicyValue(
+export async function lockPolicy(
   sql: Sql,
+  key: string,
   organizationId: Id<'org'> | null,
-  key: string,
-  value: unknown,
-): Promise<bigint> {
-  const target = organizationId
-    ? '(key, organization_id) WHERE organization_id IS NOT NULL'
-    : '(key) WHERE organization_id IS NULL'
-  const [row] = await sql.query<{ version: bigint }>(
-    `INSERT INTO policy_values AS p (id, key, scope, organization_id, value)
-     VALUES ($1::uuid, $2, $3, $4::uuid, $5::jsonb)
-     ON CONFLICT ${target} DO UPDATE
-       SET value = EXCLUDED.value, version = p.version + 1, default_revision = NULL, updated_at = now()
-     RETURNING version`,
-    [
-      newUuid(),
-      key,
-      organizationId ? 'ORGANIZATION' : 'PLATFORM',
-      organizationId && idToUuid(organizationId),
-      JSON.stringify(value),
-    ],
-  )
-  if (!row) throw new Error('an upsert returns its row')
-  return row.version
+): Promise<void> {
+  const lock = (how: string, subject: string) =>
+    sql.query(
+      `SELECT ${how}(hashtextextended(concat_ws(E'\\x1f', current_schema(), 'policy', $1::text), 0))`,
+      [subject],
+    )
+  if (organizationId === null) {
+    await lock('pg_advisory_xact_lock', key)
+  } else {
+    await lock('pg_advisory_xact_lock_shared', key)
+    await lock('pg_advisory_xact_lock', `${key} ${organizationId}`)
+  }
+}
+
+/** One version of a setting, which is the one that holds from now on. Null: it is unset. */
+export type NewVersion = {
+  readonly value: unknown
+  /** Of the built-in values, where it is one. */
+  readonly defaultRevision: number | null
+  /** The claims of who changes it, as in the audit. */
+  readonly actor: object
+  readonly reason: string
 }
 
 /**
- * Gives the platform a built-in value, unless it has one that somebody set or one as recent.
+ * Writes the next version of a setting, and its line in the history; under `lockPolicy`.
  *
- * @returns its version, or null when nothing changed
+ * @param current null when it was never set
+ * @returns the version
  */
-export async function writeDefault(
+export async function writeSetting(
   sql: Sql,
-  key: string,
-  value: unknown,
-  revision: number,
-): Promise<bigint | null> {
-  const [row] = await sql.query<{ version: bigint }>(
-    `INSERT INTO policy_values AS p (id, key, scope, value, default_revision)
-     VALUES ($1::uuid, $2, 'PLATFORM', $3::jsonb, $4::int)
-     ON CONFLICT (key) WHERE organization_id IS NULL DO UPDATE
-       SET value = EXCLUDED.value, version = p.version + 1,
-         default_revision = EXCLUDED.default_revision, updated_at = now()
-       WHERE p.default_revision < EXCLUDED.default_revision
-     RETURNING version`,
-    [newUuid(), key, JSON.stringify(value), revision],
+  of: { key: string; level: PolicyLevel } & PolicyScope,
+  current: Pick<PolicySetting, 'id'> | null,
+  { value, defaultRevision, actor, reason }: NewVersion,
+): Promise<bigint> {
+  const json = value === null ? null : JSON.stringify(value)
+  const id = current?.id ?? newUuid()
+  const [written] = current
+    ? await sql.query<{ version: bigint }>(
+        `UPDATE policy_values
+         SET value = $2::jsonb, version = version + 1, default_revision = $3::int, updated_at = now()
+         WHERE id = $1::uuid RETURNING version`,
+        [id, json, defaultRevision],
+      )
+    : await sql.query<{ version: bigint }>(
+        `INSERT INTO policy_values (id, value, default_revision, key, level, organization_id, user_id)
+         VALUES ($1::uuid, $2::jsonb, $3::int, $4, $5, $6::uuid, $7::uuid) RETURNING version`,
+        [
+          id,
+          json,
+          defaultRevision,
+          of.key,
+          of.level,
+          of.organizationId && idToUuid(of.organizationId),
+          of.userId && idToUuid(of.userId),
+        ],
+      )
+  if (!written) throw new Error('the setting was read under the policy’s lock')
+  await sql.query(
+    `INSERT INTO policy_changes (setting_id, version, value, actor, reason)
+     VALUES ($1::uuid, $2::bigint, $3::jsonb, $4::jsonb, $5)`,
+    [id, written.version, json, JSON.stringify(actor), reason],
   )
-  return row?.version ?? null
+  return written.version
+}
+
+export async function hasOrganization(sql: Sql, id: Id<'org'>): Promise<boolean> {
+  const rows = await sql.query('SELECT 1 FROM organizations WHERE id = $1::uuid', [idToUuid(id)])
+  return rows.length === 1
 }

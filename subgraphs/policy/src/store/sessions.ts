@@ -37,16 +37,18 @@ export type SessionsToEnd =
 
 export type EndedSession = { readonly id: Id<'ses'>; readonly userId: Id<'usr'> }
 
-/** The person that an identity is; null when nobody is known by it. */
+/** The person that an identity is, who stays as they are until the transaction ends. */
 export async function personOf(
   sql: Sql,
   { issuer, subject }: SessionKey,
-): Promise<Id<'usr'> | null> {
-  const [row] = await sql.query<{ user_id: string }>(
-    'SELECT user_id FROM identity_links WHERE issuer = $1 AND subject = $2',
+): Promise<{ userId: Id<'usr'>; isSuspended: boolean } | null> {
+  const [row] = await sql.query<{ user_id: string; is_suspended: boolean }>(
+    `SELECT l.user_id, u.suspended_at IS NOT NULL AS is_suspended
+     FROM identity_links l JOIN users u ON u.id = l.user_id
+     WHERE l.issuer = $1 AND l.subject = $2 FOR SHARE OF u`,
     [issuer, subject],
   )
-  return row ? uuidToId('usr', row.user_id) : null
+  return row ? { userId: uuidToId('usr', row.user_id), isSuspended: row.is_suspended } : null
 }
 
 /** @returns whether it was new */
@@ -102,6 +104,16 @@ export async function liveSession(sql: Sql, tokenHash: Buffer): Promise<LiveSess
     idleIn: row.idle_in,
     refreshIn: row.refresh_in,
   }
+}
+
+/** Whether it is the person's and nobody has ended it; that it ran out is not asked. */
+export async function isUnrevoked(sql: Sql, id: Id<'ses'>, userId: Id<'usr'>): Promise<boolean> {
+  const rows = await sql.query(
+    `SELECT 1 FROM sessions WHERE id = $1::uuid AND user_id = $2::uuid
+       AND (ended_at IS NULL OR end_reason = 'EXPIRED')`,
+    [idToUuid(id), idToUuid(userId)],
+  )
+  return rows.length === 1
 }
 
 /** @returns whether it is still live */
@@ -203,12 +215,6 @@ export async function storeRefreshed(
     [idToUuid(given.id), given.lease, given.refreshToken, given.refreshSeconds],
   )
   return rows.length === 1
-}
-
-/** @returns whether there may be more to sweep */
-export async function sweepSessions(sql: Sql): Promise<boolean> {
-  const [row] = await sql.query<{ swept: bigint }>('SELECT sweep_sessions() AS swept')
-  return row !== undefined && row.swept > 0n
 }
 
 function conditionOf(which: SessionsToEnd): [string, unknown[]] {
