@@ -47,10 +47,11 @@ export function createAdmit({
     const { document, definition, variables, idempotencyKey } = operation
     const { shape, cost: costOf } = known.get(definition) ?? measured(document, definition)
     const cost = typeof costOf === 'number' ? costOf : costOf(variables)
+    const refusal = refusalOf(shape, variables)
     // First: what is refused counts too, and as no more than what could have been admitted.
-    await rates.take(definition.operation, caller, unitsOf(Math.min(cost, maxCost)))
-    checkShape(shape)
-    checkVariables(variables)
+    const units = refusal ? 1 : unitsOf(Math.min(cost, maxCost))
+    await rates.take(definition.operation, caller, units)
+    if (refusal) throw refusal
     checkCost(cost, maxCost)
     if (shape.introspects) checkIntrospection(caller)
     if (idempotencyKey !== null) checkKeyed(definition, shape, idempotencyKey)
@@ -73,6 +74,17 @@ export function createAdmit({
 }
 
 type Measured = { readonly shape: Shape; readonly cost: OperationCost }
+
+/** Why no operation of this shape may run, whoever asks. */
+function refusalOf(shape: Shape, variables: Operation['variables']): unknown {
+  try {
+    checkShape(shape)
+    checkVariables(variables)
+    return null
+  } catch (error) {
+    return error
+  }
+}
 
 function unitsOf(cost: number): number {
   return Math.max(1, Math.ceil(cost / COST_OF_REQUEST))

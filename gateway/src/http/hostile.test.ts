@@ -13,7 +13,7 @@ let gateway: TestGateway
 beforeAll(async () => {
   platform = await openTestPlatform()
   // Other limits are what these try.
-  gateway = await platform.gateway({ env: { BERTH_MAX_COST: 1_000_000 } })
+  gateway = await platform.gateway({ env: { BERTH_MAX_COST: 120_000 } })
 })
 afterAll(() => platform[Symbol.asyncDispose]())
 beforeEach(() => platform.redis.del(SEEN))

@@ -10,6 +10,7 @@ const values: Readonly<Record<string, string>> = {
   'Query.policy.key': '"ratelimit.query"',
   'Query.policyRulesDryRun.input.rules': '""',
   'Mutation.apiKeyCreate.input.scopes': '["inbox:read"]',
+  'Mutation.invitationCreate.input.role': 'MEMBER',
   'Mutation.policyReset.input.key': '"ratelimit.query"',
   'Mutation.policyRollback.input.key': '"ratelimit.query"',
   'Mutation.policySet.input.key': '"ratelimit.query"',
