@@ -47,7 +47,6 @@ function sshdLines(username: string): string {
     'PermitTunnel no',
     `Match User ${username}`,
     `  AuthorizedKeysFile ${DIRECTORY}/administration_keys`,
-    '  AuthorizedPrincipalsFile none',
     'Match all',
   ].join('\n')}\n`
 }
